@@ -1,0 +1,6 @@
+"""The command line: one file per family of verbs."""
+
+
+def main() -> None:
+    """Entry point of `pgswarm`."""
+    raise SystemExit("not yet")

@@ -1,0 +1,129 @@
+"""Orders: what one agent shall be, a pure function of the record at one revision.
+
+Two orders with equal (term, revision) to one agent say the same, whoever sends them, so an agent can refuse anything
+that contradicts what it has already accepted. What may change without the record changing - addresses of tasks, the
+document's settings - travels beside the order as *circumstances*, and nothing about safety depends on it
+(decision 0003).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import Field
+
+from pgswarm.core.base import Message
+from pgswarm.core.claim import Incarnation, Sync, member_of
+from pgswarm.core.record import Record
+from pgswarm.core.wal import Reign
+
+
+class Order(Message):
+    """To a member: be primary of `term`, or follow its primary."""
+
+    cluster: str
+    member: str
+    term: int
+    revision: int
+    role: Literal["primary", "standby"]
+    incarnation: Incarnation | None = Field(
+        description="the addressee's incarnation where the record names it; None where any will do"
+    )
+    primary: Incarnation
+    create: bool = Field(
+        default=False, description="the primary's data directory does not exist yet: initdb as `incarnation`"
+    )
+    counted: bool = Field(default=False, description="named in claim or sync: never re-seed from this order")
+    sync: Sync = Sync()
+    timeline: int = Field(ge=1, description="the timeline that this term writes")
+    lineage: tuple[Reign, ...]
+    system_id: str = ""
+    peers: tuple[str, ...] = Field(default=(), description="the other members, for replication slots")
+
+    @property
+    def key(self) -> tuple[int, int]:
+        return (self.term, self.revision)
+
+
+class RouterOrder(Message):
+    """To a router: the primary of `term` is this member; never send a writer to a lower term again."""
+
+    cluster: str
+    term: int
+    revision: int
+    primary: Incarnation
+
+    @property
+    def key(self) -> tuple[int, int]:
+        return (self.term, self.revision)
+
+
+class Settings(Message):
+    """What the document asks of PostgreSQL; the same for every member of the cluster."""
+
+    database: str = "app"
+    owner: str = "app"
+    parameters: dict[str, str] = {}
+    detection_timeout: float = Field(default=3.0, description="seconds")
+    isolation_timeout: float = Field(default=5.0, description="seconds")
+
+
+class Circumstances(Message):
+    """Beside an order: true at the moment, changes without the record changing."""
+
+    contacts: dict[str, str] = Field(
+        default={}, description="member name → IPv4 address of its task on the control network"
+    )
+    settings: Settings = Settings()
+
+
+class OrderMessage(Message):
+    """The body of PUT /order to a member."""
+
+    order: Order
+    circumstances: Circumstances = Circumstances()
+
+
+class RouterOrderMessage(Message):
+    """The body of PUT /order to a router."""
+
+    order: RouterOrder
+    contacts: dict[str, str] = {}
+
+
+def order_for(cluster: str, record: Record, member: str) -> Order:
+    """The order that this record gives to one member."""
+    is_primary = member_of(record.primary) == member
+    return Order(
+        cluster=cluster,
+        member=member,
+        term=record.term,
+        revision=record.revision,
+        role="primary" if is_primary else "standby",
+        incarnation=record.primary if is_primary else _named(record, member),
+        primary=record.primary,
+        create=is_primary and not record.system_id,
+        counted=record.counts(member),
+        sync=record.sync,
+        timeline=record.timeline,
+        lineage=record.lineage,
+        system_id=record.system_id,
+        peers=tuple(name for name in record.members if name != member),
+    )
+
+
+def router_order_for(cluster: str, record: Record) -> RouterOrder:
+    """The order that this record gives to every router."""
+    return RouterOrder(cluster=cluster, term=record.term, revision=record.revision, primary=record.primary)
+
+
+def contacts_of(addresses: Mapping[str, str | None]) -> dict[str, str]:
+    """Only the addresses that are known."""
+    return {member: address for member, address in sorted(addresses.items()) if address}
+
+
+def _named(record: Record, member: str) -> Incarnation | None:
+    named = {*record.claim.members, *record.sync.names}
+    mine = sorted(name for name in named if member_of(name) == member)
+    return mine[-1] if mine else None

@@ -1,0 +1,76 @@
+"""The one durable truth of a cluster.
+
+The record lives in the labels of one Swarm config object, so in Swarm's Raft store, and changes only by
+compare-and-set on the version of that object. It carries a revision of its own that grows by one with every write:
+since every write replaces exactly the content that the writer saw, the revision names one content for ever, and it
+is known to the writer without a second read (decision 0002).
+
+Every function that changes a record returns a new one with the next revision; none can produce a record whose sync
+does not imply its claim.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from pgswarm.core.base import Value
+from pgswarm.core.claim import Claim, Incarnation, Sync, member_of
+from pgswarm.core.wal import Reign
+
+LINEAGE_KEPT = 200
+"""Reigns kept in the record; older ones are history that no living data directory can still be on."""
+
+
+class Place(Value):
+    """Where a member lives: chosen once, remembered, so that a member never moves to another volume by itself."""
+
+    member: str
+    node_id: str
+    node_name: str
+    volume: str
+
+
+class Record(Value):
+    """(revision, term, primary, claim, sync, lineage, …) as in PROTOCOL; `places` remembers nodes and volumes."""
+
+    revision: int = Field(ge=1)
+    term: int = Field(ge=1)
+    primary: Incarnation
+    claim: Claim
+    sync: Sync = Sync()
+    lineage: tuple[Reign, ...]
+    places: tuple[Place, ...]
+    system_id: str = ""
+    reason: str = Field(default="", description="why the last write was made, for people")
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Record:
+        if not self.sync.implies(self.claim, self.primary):
+            raise ValueError(f"sync ({self.sync}) does not imply the claim ({self.claim})")
+        if self.lineage[-1].term != self.term:
+            raise ValueError("the last reign of the lineage is not the term")
+        return self
+
+    @property
+    def primary_member(self) -> str:
+        return member_of(self.primary)
+
+    @property
+    def timeline(self) -> int:
+        return self.lineage[-1].timeline
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        return tuple(place.member for place in self.places)
+
+    def place(self, member: str) -> Place | None:
+        return next((place for place in self.places if place.member == member), None)
+
+    def counts(self, member: str) -> bool:
+        """Is some incarnation of this member named in claim or sync? Then it is never re-seeded (C3)."""
+        return self.claim.names(member) or self.sync.named(member)
+
+    def amended(self, reason: str, **changes: object) -> Record:
+        """The next revision with these fields changed, validated."""
+        fields = {name: getattr(self, name) for name in type(self).model_fields}
+        return Record.model_validate({**fields, **changes, "revision": self.revision + 1, "reason": reason})

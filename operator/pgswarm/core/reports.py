@@ -1,0 +1,157 @@
+"""Reports: what an agent says of itself. They carry facts, never wishes; every decision is made from them.
+
+A member's report is also its promise: `promised` is durable on its volume before it is said, and `position` is final
+for that promise once `settled` is true (the WAL receiver has stopped and the end of the valid log is known, C8).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import Field
+
+from pgswarm.core.base import Message
+from pgswarm.core.claim import Incarnation
+from pgswarm.core.wal import Position
+
+
+class Data(StrEnum):
+    """What the volume holds."""
+
+    NONE = "none"  # nothing: may be created or cloned
+    BUILDING = "building"  # initdb, clone or rewind has begun and is not complete: answers as 'no data'
+    READY = "ready"  # a complete data directory with an incarnation
+    FOREIGN = "foreign"  # somebody else's data, or another system's: never touched
+
+
+class Postgres(StrEnum):
+    """The postgres process."""
+
+    STOPPED = "stopped"
+    STARTING = "starting"  # includes crash recovery
+    RUNNING = "running"
+    STOPPING = "stopping"
+    CRASHED = "crashed"  # ended without being asked to; the agent has not started it again
+
+
+class Role(StrEnum):
+    """What the running postgres is."""
+
+    NONE = "none"
+    PRIMARY = "primary"
+    STANDBY = "standby"  # in recovery, following an upstream or trying to
+    FENCED = "fenced"  # in recovery with no upstream, so that its position can be told
+
+
+class Serving(StrEnum):
+    """What clients may be sent here for: the answers of /primary and /replica in one word."""
+
+    NONE = "none"
+    PRIMARY = "primary"
+    REPLICA = "replica"
+
+
+class Walsender(Message):
+    """One row of pg_stat_replication on a primary."""
+
+    name: str = Field(description="application_name: member-incarnation-term for a counted stream")
+    state: str = Field(description="startup, catchup, streaming, backup or stopping")
+    flush: int = Field(default=0, description="LSN flushed by the standby, bytes; 0 if unknown")
+    replay: int = Field(default=0, description="LSN replayed by the standby, bytes; 0 if unknown")
+
+
+class InForce(Message):
+    """The sync setting that provably holds on a primary, and from where on.
+
+    Said only once the setting of the order at `revision` is armed and every walsender has taken it up (C7). `since`
+    is the insert LSN of the primary as of then: a standby that has flushed past it has all earlier commits too.
+    """
+
+    term: int
+    revision: int
+    since: int = Field(description="LSN, bytes")
+
+
+class Progress(Message):
+    """Long work under way."""
+
+    what: str = Field(description="such as 'clone', 'rewind', 'initdb', 'recovery'")
+    done: int = Field(default=0, description="bytes")
+    total: int = Field(default=0, description="bytes; 0 if unknown")
+    rate: float = Field(default=0.0, description="bytes per second")
+
+
+class Problem(Message):
+    """Something that this agent cannot mend alone, in one line that says what to do."""
+
+    code: str = Field(description="stable word: disk-full, foreign-data, needs-reseed, locked, …")
+    text: str
+
+
+class MemberReport(Message):
+    """What a member agent says of itself; sent whole at every change and as a heartbeat."""
+
+    kind: Literal["member"] = "member"
+    cluster: str
+    member: str
+    boot: str = Field(description="random, anew at each start of the agent")
+    sequence: int = Field(description="grows with every report of one boot")
+    data: Data
+    incarnation: Incarnation | None = None
+    system_id: str = ""
+    promised: int = Field(default=0, description="the highest term promised, durable")
+    accepted: tuple[int, int] | None = Field(
+        default=None,
+        description="(term, revision) of the newest order accepted and durable; survives restarts of the agent",
+    )
+    heeded: tuple[int, int] | None = Field(
+        default=None,
+        description="(term, revision) of the newest order received since this boot: what the agent acts upon now",
+    )
+    reigned: int = Field(default=0, description="the highest term in which this data directory was made primary")
+    postgres: Postgres = Postgres.STOPPED
+    role: Role = Role.NONE
+    serving: Serving = Serving.NONE
+    position: Position | None = Field(
+        default=None,
+        description="a primary's insert position, a standby's received one, else the last one known",
+    )
+    settled: bool = Field(
+        default=False,
+        description="position is the end of the valid log and no WAL is received: the answer that a promise gives",
+    )
+    in_force: InForce | None = None
+    walsenders: tuple[Walsender, ...] = ()
+    upstream: Incarnation | None = Field(
+        default=None, description="the primary that WAL is being streamed from now; None if no stream is up"
+    )
+    lag: float | None = Field(default=None, description="seconds behind the upstream in replay; None if unknown")
+    progress: Progress | None = None
+    problem: Problem | None = None
+    pending_restart: tuple[str, ...] = Field(default=(), description="parameters that wait for a restart")
+    settings_digest: str = Field(default="", description="of the settings that are in effect")
+    version: str = Field(default="", description="PostgreSQL's version, such as 17.6")
+    disk_free: int = Field(default=0, description="bytes")
+    disk_total: int = Field(default=0, description="bytes")
+
+
+class RouterReport(Message):
+    """What a router agent says of itself."""
+
+    kind: Literal["router"] = "router"
+    cluster: str
+    router: str = Field(description="the container's host name: routers have no identity that outlives them")
+    boot: str
+    sequence: int
+    heeded: tuple[int, int] | None = None
+    haproxy: Literal["running", "starting", "down"] = "starting"
+    primary: Incarnation | None = Field(default=None, description="where writers are sent; None: they are held")
+    term: int = Field(default=0, description="the term of that primary")
+    address: str = ""
+    replicas: tuple[str, ...] = Field(default=(), description="members that readers are sent to")
+    sessions: int = Field(default=0, description="open write sessions")
+    problem: Problem | None = None
+
+
+Report = MemberReport | RouterReport

@@ -1,0 +1,79 @@
+"""Places in the write-ahead log, and which of them lie on the line that the record names.
+
+An LSN is a byte address in the log (64 bits, written by PostgreSQL as two hexadecimal halves). It means something
+only together with a timeline: after every promotion the log forks, and equal numbers on two timelines are different
+bytes. So nothing here compares bare LSNs across timelines; it asks the *lineage*, the record's list of reigns, each
+with the timeline it began and the LSN at which that timeline left its parent (PROTOCOL, C10).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import Field
+
+from pgswarm.core.base import Value
+
+
+def parse_lsn(text: str) -> int:
+    """Turn PostgreSQL's `16/B374D848` into bytes. Raises ValueError for anything else."""
+    high, slash, low = text.partition("/")
+    if not slash:
+        raise ValueError(f"{text!r} is not an LSN; expected two hexadecimal halves such as 16/B374D848")
+    return (int(high, 16) << 32) + int(low, 16)
+
+
+def show_lsn(lsn: int) -> str:
+    """Write bytes the way PostgreSQL does: `16/B374D848`."""
+    return f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"
+
+
+class Position(Value):
+    """The end of the valid log of one member: everything before `lsn` on `timeline` is on its disk."""
+
+    timeline: int = Field(ge=1)
+    lsn: int = Field(ge=0, description="bytes")
+
+    def __str__(self) -> str:
+        return f"{show_lsn(self.lsn)} on timeline {self.timeline}"
+
+
+class Reign(Value):
+    """One entry of the lineage: who began which term, on which new timeline, forked where."""
+
+    term: int = Field(ge=1)
+    incarnation: str
+    timeline: int = Field(ge=1)
+    fork: int = Field(ge=0, description="LSN in bytes at which this timeline left the one before")
+
+
+Lineage = Sequence[Reign]
+
+
+def lies_on(position: Position, lineage: Lineage) -> bool:
+    """Is everything this member has part of the line's history, so that it can follow without rewinding?
+
+    True if the position's timeline is one of the lineage's and the position does not reach past the LSN at which
+    the line left that timeline.
+    """
+    return _rank(position, lineage) is not None
+
+
+def progress(position: Position, lineage: Lineage) -> tuple[int, int]:
+    """How far along the line a position is, as a key to compare by; off the line counts as behind everything."""
+    rank = _rank(position, lineage)
+    return (-1, 0) if rank is None else (rank, position.lsn)
+
+
+def _rank(position: Position, lineage: Lineage) -> int | None:
+    for index, reign in enumerate(lineage):
+        if reign.timeline != position.timeline:
+            continue
+        following = lineage[index + 1] if index + 1 < len(lineage) else None
+        return index if following is None or position.lsn <= following.fork else None
+    return None
+
+
+def next_timeline(position: Position, lineage: Lineage) -> int:
+    """The number of the timeline that a promotion from here must begin: above any that anyone may have used."""
+    return max([position.timeline, *(reign.timeline for reign in lineage)]) + 1

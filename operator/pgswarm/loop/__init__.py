@@ -1,0 +1,1 @@
+"""The operator: sources wake, observe looks, plan decides, act does."""

@@ -1,0 +1,1 @@
+"""Pure: desired state → Swarm service specs, PostgreSQL settings, haproxy.cfg."""

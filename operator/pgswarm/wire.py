@@ -1,0 +1,83 @@
+"""How operator, members and routers speak: HTTP with JSON on the control network, defined here and only here.
+
+    PUT  /order      OrderMessage → Answer            200 accepted (or known already), 409 refused with the reason
+    POST /promise    PromiseRequest → MemberReport    200 once durable *and* settled, 409 refused (a reign here is newer)
+    GET  /stream     → one JSON report a line, at every change and at least every HEARTBEAT seconds, for ever
+    GET  /report     → the report of this moment
+    GET  /primary    200 if a writer may be sent here, else 503         no secret needed; the body says why
+    GET  /replica    200 if a reader may be sent here, else 503         no secret needed
+    GET  /live       200 while the agent's loop turns                   no secret needed
+
+All but the last three want `Authorization: Bearer <secret>`. The secret is the Swarm secret `pgswarm-control`,
+mounted into operator, members and routers at SECRET_FILE. An operator answers /stream, /status and /live on its own
+port in the same way, so operators see each other's death as fast as an agent's.
+"""
+
+from __future__ import annotations
+
+import hmac
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from pgswarm.core.base import Message
+from pgswarm.core.reports import MemberReport, Report, RouterReport
+
+MEMBER_PORT = 8009
+ROUTER_PORT = 8010
+OPERATOR_PORT = 8011
+POSTGRES_PORT = 5432
+
+HEARTBEAT = 0.5
+"""Seconds between two reports on an idle stream."""
+
+SECRET_FILE = "/run/secrets/pgswarm-control"
+
+
+class PromiseRequest(Message):
+    """Ask a member never to serve, nor receive from, a term below `term`."""
+
+    cluster: str
+    term: int
+
+
+class Answer(Message):
+    """An agent's word on an order."""
+
+    accepted: bool
+    reason: str
+    report: Annotated[MemberReport | RouterReport, Field(discriminator="kind")] | None = None
+
+
+class OperatorReport(Message):
+    """What an operator says of itself to the other operators."""
+
+    kind: Literal["operator"] = "operator"
+    operator: str = Field(description="the Swarm task or host name, unique among operators")
+    node_id: str
+    boot: str
+    sequence: int
+
+
+AnyReport = Annotated[MemberReport | RouterReport | OperatorReport, Field(discriminator="kind")]
+_REPORT: TypeAdapter[MemberReport | RouterReport | OperatorReport] = TypeAdapter(AnyReport)
+
+
+def encode_line(report: Report | OperatorReport) -> bytes:
+    """One report as one line of a stream."""
+    return report.model_dump_json(exclude_defaults=False).encode() + b"\n"
+
+
+def decode_line(line: bytes | str) -> MemberReport | RouterReport | OperatorReport:
+    """The report in one line of a stream. Raises pydantic's ValidationError for anything else."""
+    return _REPORT.validate_json(line)
+
+
+def bearer(secret: str) -> dict[str, str]:
+    """The header that proves the caller knows the control secret."""
+    return {"Authorization": f"Bearer {secret}"}
+
+
+def is_authorized(header: str | None, secret: str) -> bool:
+    """Does this Authorization header carry the secret? Compared in constant time."""
+    return header is not None and hmac.compare_digest(header.encode(), f"Bearer {secret}".encode())
