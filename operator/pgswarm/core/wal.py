@@ -66,12 +66,12 @@ def progress(position: Position, lineage: Lineage) -> tuple[int, int]:
 
 
 def _rank(position: Position, lineage: Lineage) -> int | None:
-    for index, reign in enumerate(lineage):
-        if reign.timeline != position.timeline:
-            continue
-        following = lineage[index + 1] if index + 1 < len(lineage) else None
-        return index if following is None or position.lsn <= following.fork else None
-    return None
+    """Index of the last reign on this timeline (a raised term keeps its timeline), or None if off the line."""
+    on_it = [index for index, reign in enumerate(lineage) if reign.timeline == position.timeline]
+    if not on_it:
+        return None
+    left_at = lineage[on_it[-1] + 1].fork if on_it[-1] + 1 < len(lineage) else None
+    return on_it[-1] if left_at is None or position.lsn <= left_at else None
 
 
 def next_timeline(position: Position, lineage: Lineage) -> int:

@@ -1,0 +1,174 @@
+"""Failover: when the record's primary counts as lost, who may follow it, and what the record says then.
+
+A ballot has no state of its own. Promises travel in reports and never expire while the record stays in its term, so
+each pass looks at the reports and does the next thing: ask for promises that are missing, or, with a quorum, write
+the record. That write is the decision; before it everything can be abandoned, after it everything is repeated until
+it holds (PROTOCOL, 'Failover is a ballot'; decision 0004).
+
+A crash of the operator leaves: before the write, members that have promised a term that was never decided (a later
+pass uses their promises, or raises the term: `raised`); after the write, a record that every operator turns into the
+same orders.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pgswarm.core.claim import Claim, Incarnation, Sync, member_of
+from pgswarm.core.record import LINEAGE_KEPT, Record
+from pgswarm.core.reports import Data, MemberReport, Postgres, Role, Serving
+from pgswarm.core.steps import NOTHING, AskPromise, Plan, WriteRecord
+from pgswarm.core.wal import Reign, lies_on, next_timeline, progress
+from pgswarm.core.world import World
+
+HANG_TIMEOUT = 10.0
+"""Seconds that a primary may be reachable and yet not serve before another is sought."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """Of the record's primary: does it reign, is it on its way, or is it lost?"""
+
+    lost: bool
+    coming: bool
+    reason: str
+
+
+def health(world: World, record: Record, now: float) -> Health:
+    """Judge the primary by what it says of itself, or by its silence."""
+    name = record.primary_member
+    report = world.present(name, now)
+    if report is None:
+        why = world.gone(name, now) or "unknown"
+        return Health(lost=world.is_lost(name, now), coming=False, reason=why)
+    if report.promised > record.term:
+        return Health(lost=True, coming=False, reason=f"{name} has promised term {report.promised}")
+    building = report.data in (Data.NONE, Data.BUILDING)
+    if building and not record.system_id:
+        return Health(lost=False, coming=True, reason=f"{name} is creating its data directory")
+    if report.data is not Data.READY or report.incarnation != record.primary:
+        has = report.incarnation or f"data: {report.data.value}"
+        return Health(lost=True, coming=False, reason=f"{name} no longer holds {record.primary} (it has {has})")
+    if report.postgres in (Postgres.CRASHED, Postgres.STOPPED, Postgres.STOPPING):
+        return Health(lost=True, coming=False, reason=f"PostgreSQL of {name} is {report.postgres.value}")
+    if report.serving is Serving.PRIMARY:
+        return Health(lost=False, coming=False, reason=f"{name} is serving")
+    since = world.not_serving_since
+    if since is not None and now - since > HANG_TIMEOUT:
+        return Health(lost=True, coming=False, reason=f"{name} has not served for {now - since:.0f} s")
+    return Health(lost=False, coming=True, reason=f"{name} is on its way: PostgreSQL is {report.postgres.value}")
+
+
+def ballot(world: World, record: Record, primary: Health, now: float) -> Plan:
+    """The next thing to do about a lost primary."""
+    reports = _claimed(world, record, now)
+    term = max([record.term + 1, *(report.promised for report in reports.values())])
+    promised = {name: report for name, report in reports.items() if has_promised(report, term)}
+    needed = record.claim.quorum
+    if record.primary in promised or len(promised) >= needed:
+        return _elect(world, record, promised, term, primary)
+    askable = [
+        name
+        for name, report in reports.items()
+        if name != record.primary and name not in promised and report.data is Data.READY
+    ]
+    others = [name for name in promised if name != record.primary]
+    if len(others) + len(askable) >= needed:
+        return Plan(
+            steps=tuple(
+                AskPromise(
+                    member=member_of(name),
+                    term=term,
+                    reason=f"{primary.reason}; {needed} of {len(record.claim.members)} promises make a successor",
+                )
+                for name in askable
+            )
+        )
+    own = reports.get(record.primary)
+    if own is not None and own.promised > record.term:
+        # It fenced itself for a term that was not decided; its promise is a quorum by itself once it is settled.
+        ask = AskPromise(member=member_of(record.primary), term=term, reason=f"{primary.reason}; its word suffices")
+        return Plan(steps=(ask,))
+    if own is not None and own.data is Data.READY:
+        return Plan(waits=(f"{primary.reason}; no successor can be had, so it is to resume term {record.term}",))
+    missing = [
+        f"{member_of(name)} ({world.gone(member_of(name), now) or _why_not(world, name)})"
+        for name in record.claim.members
+        if name not in promised
+    ]
+    text = (
+        f"no failover: {primary.reason}, and {needed} of the members that hold every acknowledged commit must promise; "
+        f"missing: {', '.join(missing)}"
+    )
+    return Plan(waits=(text,), again=1.0)
+
+
+def has_promised(report: MemberReport, term: int) -> bool:
+    """Is this report a promise of `term` with a final position?"""
+    return report.promised >= term and report.settled and report.position is not None
+
+
+def raised(world: World, record: Record, now: float) -> Plan:
+    """After an abandoned ballot: lift the term over the promises, so that those members obey again.
+
+    Nobody is fenced and nothing is promoted: same primary, same claim, same timeline.
+    """
+    promises = {
+        name: report.promised
+        for name in record.members
+        if (report := world.present(name, now)) is not None
+        and report.promised > record.term
+        and name != record.primary_member
+    }
+    if not promises:
+        return NOTHING
+    term = max(promises.values())
+    reign = record.lineage[-1].model_copy(update={"term": term})
+    reason = f"{', '.join(promises)} promised term {term} in a ballot that was not needed"
+    lineage = (*record.lineage, reign)[-LINEAGE_KEPT:]
+    return Plan(steps=(WriteRecord(record=record.amended(reason, term=term, lineage=lineage), reason=reason),))
+
+
+def _elect(world: World, record: Record, promised: dict[Incarnation, MemberReport], term: int, primary: Health) -> Plan:
+    fit = [name for name, report in promised.items() if report.position and lies_on(report.position, record.lineage)]
+    if not fit:
+        return Plan(waits=("no failover: none of the promisers' logs lies on the lineage; a person must look",))
+    order = list(record.members)
+
+    def furthest(name: Incarnation) -> tuple[int, int, bool, int]:
+        position = promised[name].position
+        rank, lsn = progress(position, record.lineage) if position else (-1, 0)
+        return (rank, lsn, name == record.primary, -order.index(member_of(name)))
+
+    winner = max(fit, key=furthest)
+    position = promised[winner].position
+    if position is None:
+        return NOTHING
+    reign = Reign(term=term, incarnation=winner, timeline=next_timeline(position, record.lineage), fork=position.lsn)
+    reason = f"{primary.reason}; {member_of(winner)} is furthest at {position} of {len(promised)} that promised"
+    successor = record.amended(
+        reason,
+        term=term,
+        primary=winner,
+        claim=Claim(members=(winner,), r=1),
+        sync=Sync(),
+        lineage=(*record.lineage, reign)[-LINEAGE_KEPT:],
+    )
+    return Plan(steps=(WriteRecord(record=successor, reason=reason),))
+
+
+def _claimed(world: World, record: Record, now: float) -> dict[Incarnation, MemberReport]:
+    """The claimed incarnations that can be talked to, with their reports."""
+    present = {name: world.present(member_of(name), now) for name in record.claim.members}
+    return {name: report for name, report in present.items() if report is not None and report.incarnation == name}
+
+
+def _why_not(world: World, name: Incarnation) -> str:
+    report = world.report(member_of(name))
+    if report is None:
+        return "not heard yet"
+    if report.incarnation != name:
+        return f"it holds {report.incarnation or report.data.value}, not {name}"
+    if report.role is Role.NONE and report.problem:
+        return report.problem.text
+    return f"promised {report.promised}, PostgreSQL {report.postgres.value}"

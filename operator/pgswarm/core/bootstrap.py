@@ -1,0 +1,137 @@
+"""How a cluster begins: where its members live, what must exist before them, and the first record.
+
+Nodes are chosen once and remembered: in the record, and until there is one in the member's service, which is pinned.
+The first record names the first instance of the document as primary of term 1, but only after *every* member has
+reported an empty volume: a volume that holds data belongs to somebody, perhaps to this very cluster after its record
+was lost, and then only a person can know.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from pgswarm.core.claim import Claim, incarnation
+from pgswarm.core.record import Place, Record
+from pgswarm.core.reports import Data
+from pgswarm.core.spec import Instance, PostgresCluster
+from pgswarm.core.steps import NOTHING, Plan, WriteRecord
+from pgswarm.core.swarmview import Node, Service, SwarmView
+from pgswarm.core.wal import Reign
+from pgswarm.core.world import World
+
+
+def places(
+    document: PostgresCluster, record: Record | None, swarm: SwarmView
+) -> tuple[tuple[Place, ...], tuple[str, ...]]:
+    """Where every member lives or shall live, in the document's order, and what cannot be placed and why.
+
+    The record's word comes first, then the pin of a service that exists, then the document's node, then a choice:
+    the fitting node with the fewest members, managers' names in order.
+    """
+    remembered = {place.member: place for place in record.places} if record else {}
+    for member, service in swarm.members(document.name).items():
+        pinned = _pinned(member, service, swarm)
+        if member not in remembered and pinned is not None:
+            remembered[member] = pinned
+    problems: list[str] = []
+    found: list[Place] = []
+    for instance in document.instances():
+        place = remembered.get(instance.name) or _choose(document, instance, swarm, [*remembered.values(), *found])
+        if isinstance(place, str):
+            problems.append(place)
+        else:
+            found.append(place)
+    kept = [place for place in remembered.values() if place.member not in {one.member for one in found}]
+    kept = [place for place in kept if record is not None and record.place(place.member) is not None]
+    return (*found, *kept), tuple(problems)
+
+
+def first_record(world: World, now: float) -> Plan:
+    """The record of term 1, as soon as every member has shown an empty volume."""
+    if world.document is None or world.swarm is None:
+        return NOTHING
+    if world.place_problems:
+        return Plan(waits=world.place_problems)
+    waits = []
+    for place in world.places:
+        report = world.present(place.member, now)
+        if report is None:
+            waits.append(f"waiting for {place.member} on {place.node_name}: {_why_silent(world, place.member, now)}")
+        elif report.data is not Data.NONE:
+            waits.append(
+                f"{place.member}: its volume {place.volume} on {place.node_name} already holds data "
+                f"({report.problem.text if report.problem else report.incarnation or report.data.value}), and there is "
+                f"no record of a cluster {world.cluster}; name another volume, or remove this one if nobody needs it"
+            )
+    if waits or not world.places:
+        return Plan(waits=tuple(waits), again=1.0)
+    primary = incarnation(world.places[0].member, world.fresh_id)
+    reason = f"all {len(world.places)} volumes are empty: {world.places[0].member} begins term 1"
+    record = Record(
+        revision=1,
+        term=1,
+        primary=primary,
+        claim=Claim(members=(primary,), r=1),
+        lineage=(Reign(term=1, incarnation=primary, timeline=1, fork=0),),
+        places=world.places,
+        reason=reason,
+    )
+    return Plan(steps=(WriteRecord(record=record, reason=reason),))
+
+
+def completed(world: World, record: Record, now: float) -> Plan:
+    """What the record learns later: the system identifier once it exists, and members that were added."""
+    added = tuple(place for place in world.places if record.place(place.member) is None)
+    if added:
+        names = ", ".join(place.member for place in added)
+        reason = f"{names} added by the document"
+        return Plan(steps=(WriteRecord(record=record.amended(reason, places=(*record.places, *added)), reason=reason),))
+    if record.system_id:
+        return NOTHING
+    report = world.present(record.primary_member, now)
+    if report is None or report.incarnation != record.primary or report.data is not Data.READY or not report.system_id:
+        return NOTHING
+    reason = f"{record.primary_member} has created system {report.system_id}"
+    return Plan(steps=(WriteRecord(record=record.amended(reason, system_id=report.system_id), reason=reason),))
+
+
+def volume_of(document: PostgresCluster, instance: Instance) -> str:
+    """The volume's name: the document's, or CLUSTER_MEMBER."""
+    return instance.volume or f"{document.name}_{instance.name}"
+
+
+def _choose(document: PostgresCluster, instance: Instance, swarm: SwarmView, taken: list[Place]) -> Place | str:
+    if instance.node is not None:
+        node = swarm.node(instance.node)
+        if node is None:
+            known = ", ".join(sorted(node.name for node in swarm.nodes)) or "none"
+            return f"{instance.name}: node {instance.node!r} is not one of this Swarm's nodes ({known})"
+        return _place(document, instance, node)
+    load = Counter(place.node_id for place in taken)
+    fitting = [node for node in swarm.nodes if node.takes_tasks]
+    if not fitting:
+        return f"{instance.name}: no node takes tasks now; see `docker node ls`"
+    return _place(document, instance, min(fitting, key=lambda node: (load[node.id], node.name, node.id)))
+
+
+def _place(document: PostgresCluster, instance: Instance, node: Node) -> Place:
+    return Place(member=instance.name, node_id=node.id, node_name=node.name, volume=volume_of(document, instance))
+
+
+def _pinned(member: str, service: Service, swarm: SwarmView) -> Place | None:
+    """The place that an existing service of ours is pinned to."""
+    template = service.spec.get("TaskTemplate", {})
+    for constraint in (template.get("Placement") or {}).get("Constraints") or []:
+        key, _, value = constraint.partition("==")
+        if key.strip() == "node.id":
+            node = swarm.node(value.strip())
+            mounts = (template.get("ContainerSpec") or {}).get("Mounts") or []
+            volume = next((mount.get("Source", "") for mount in mounts if mount.get("Type") == "volume"), "")
+            name = node.name if node else value.strip()
+            return Place(member=member, node_id=value.strip(), node_name=name, volume=volume) if volume else None
+    return None
+
+
+def _why_silent(world: World, member: str, now: float) -> str:
+    trouble = next((wanted.trouble for wanted in world.wanted.values() if wanted.member == member), "")
+    return trouble or world.gone(member, now) or "no report yet"

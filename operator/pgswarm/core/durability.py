@@ -1,0 +1,167 @@
+"""Moving claim and sync, so that as many copies are claimed as there are healthy standbys, and never falsely.
+
+With `preferred` the aim is: every commit on the primary and on at least one of its healthy standbys, or on the
+primary alone while there is none. The way there is a sequence of single moves, each written to the record before the
+next is thought about (PROTOCOL, 'Moving claim and sync'):
+
+- *weaker* (the new claim is implied by the old one): claim and sync change in one write, then it is ordered.
+- *stronger*: first sync (it implies old and new claim), ordered and acknowledged; once it is *in force*, enough of
+  its members have flushed past where it came into force, and each member to be counted has durably accepted an
+  order of that very revision: then the claim, by compare-and-set on that same revision (C1, C3).
+- one change of sync alters either k or one name, never both (C6).
+
+A crash between any two of these leaves a record whose sync implies its claim; the next pass goes on from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pgswarm.core.claim import Claim, Incarnation, Sync, application_name, member_of
+from pgswarm.core.record import Record
+from pgswarm.core.reports import Data, MemberReport, Role, Walsender
+from pgswarm.core.steps import NOTHING, Plan, WriteRecord
+from pgswarm.core.world import World
+
+ABSENCE = 1.0
+"""Seconds that a reachable standby may be without a stream (a reconnect takes 0.2) before it counts as lost."""
+
+
+def moves(world: World, record: Record, now: float) -> Plan:
+    """The next move towards the claim that the healthy standbys allow, or what is waited for."""
+    primary = world.present(record.primary_member, now)
+    if primary is None or primary.incarnation != record.primary or primary.role is not Role.PRIMARY:
+        return NOTHING
+    if primary.heeded is None or primary.heeded[0] != record.term:
+        return NOTHING
+    if world.document is not None and world.document.spec.durability == "async":
+        return Plan(waits=("durability async is not built yet; the cluster is kept as preferred",))
+    streaming = list(standbys(world, record, primary, now))
+    counted = [name for name in record.claim.members if name != record.primary]
+    lost = [name for name in {*counted, *record.sync.names} if _is_lost(world, record, primary, name, now)]
+    if record.claim.r == 1:
+        return _from_one(world, record, primary, streaming, lost)
+    return _from_two(world, record, primary, streaming, lost)
+
+
+def standbys(world: World, record: Record, primary: MemberReport, now: float) -> tuple[Incarnation, ...]:
+    """Incarnations that stream from this primary in this term and obey this record's term, in document order."""
+    healthy = []
+    for member in record.members:
+        report = world.present(member, now)
+        if report is None or report.incarnation is None or report.incarnation == record.primary:
+            continue
+        stream = _stream(primary, report.incarnation, record.term)
+        if (
+            report.data is Data.READY
+            and report.role is Role.STANDBY
+            and report.heeded is not None
+            and report.heeded[0] == record.term
+            and report.promised == record.term
+            and stream is not None
+            and stream.state == "streaming"
+        ):
+            healthy.append(report.incarnation)
+    return tuple(healthy)
+
+
+def _from_one(
+    world: World, record: Record, primary: MemberReport, streaming: list[Incarnation], lost: list[Incarnation]
+) -> Plan:
+    """Claim ({primary}, 1): bring one standby into sync, then into the claim."""
+    if not record.sync.names:
+        if not streaming:
+            return NOTHING
+        first = streaming[0]
+        reason = f"{member_of(first)} streams: commits shall wait for it"
+        return _write(record, reason, sync=Sync(k=1, names=(first,)))
+    gone = [name for name in record.sync.names if name in lost]
+    if gone:
+        reason = f"{_members(gone)} left before it was counted: commits wait for nobody"
+        return _write(record, reason, sync=Sync())
+    return _strengthen(world, record, primary, Claim(members=(record.primary, *record.sync.names), r=2))
+
+
+def _from_two(
+    world: World, record: Record, primary: MemberReport, streaming: list[Incarnation], lost: list[Incarnation]
+) -> Plan:
+    """Claim ({primary, …}, 2): add who has come, drop who has gone, or go on alone."""
+    counted = [name for name in record.claim.members if name != record.primary]
+    alive = [name for name in record.sync.names if name not in lost]
+    named = {member_of(name) for name in (*counted, *record.sync.names)}
+    came = [name for name in streaming if member_of(name) not in named]
+    back = [name for name in streaming if name in counted and name not in record.sync.names]
+    if not alive and back:
+        reason = f"{member_of(back[0])} streams again: commits may wait for it too"
+        return _write(record, reason, sync=Sync(k=1, names=(*record.sync.names, back[0])))
+    if came and set(record.sync.names) == set(counted):
+        names = (*record.sync.names, came[0])
+        reason = f"{member_of(came[0])} streams: it is counted too"
+        return _write(record, reason, claim=Claim(members=(record.primary, *names), r=2), sync=Sync(k=1, names=names))
+    if not alive:
+        if world.document is not None and world.document.spec.durability == "required":
+            return Plan(waits=(f"writes wait: {_members(lost)} gone, and durability is required",))
+        reason = f"{_members(lost)} gone: {record.primary_member} goes on alone"
+        return _write(record, reason, claim=Claim(members=(record.primary,), r=1), sync=Sync())
+    gone = [name for name in record.sync.names if name in lost]
+    if gone:
+        kept = tuple(name for name in record.sync.names if name != gone[0])
+        reason = f"{member_of(gone[0])} is gone: commits wait for {_members(kept)} instead"
+        return _write(record, reason, sync=Sync(k=1, names=kept))
+    if set(record.sync.names) != set(counted):
+        return _strengthen(world, record, primary, Claim(members=(record.primary, *record.sync.names), r=2))
+    return NOTHING
+
+
+def _strengthen(world: World, record: Record, primary: MemberReport, claim: Claim) -> Plan:
+    """Write the stronger claim if everything that it says is proved; else say what is waited for."""
+    unproved = _unproved(world, record, primary, claim)
+    if unproved:
+        return Plan(waits=(f"to claim {claim}: {unproved}",))
+    return _write(record, f"{claim}: proved at revision {record.revision}", claim=claim)
+
+
+def _unproved(world: World, record: Record, primary: MemberReport, claim: Claim) -> str | None:
+    key = (record.term, record.revision)
+    if primary.heeded != key:
+        return f"{record.primary_member} has not acknowledged revision {record.revision}"
+    force = primary.in_force
+    if force is None or (force.term, force.revision) != key:
+        return f"the sync setting of revision {record.revision} is not yet in force on {record.primary_member}"
+    flushed = [
+        name
+        for name in record.sync.names
+        if (stream := _stream(primary, name, record.term)) is not None and stream.flush >= force.since
+    ]
+    if len(flushed) < claim.r - 1:
+        return f"no standby has flushed everything from before the setting came into force on {record.primary_member}"
+    for name in claim.members:
+        report = world.report(member_of(name))
+        if report is None or report.incarnation != name or report.accepted != key:
+            return f"{member_of(name)} has not durably accepted an order of revision {record.revision}"
+    return None
+
+
+def _is_lost(world: World, record: Record, primary: MemberReport, name: Incarnation, now: float) -> bool:
+    """Can commits not be expected to reach this incarnation any more?"""
+    member = member_of(name)
+    if member not in record.members or world.is_lost(member, now):
+        return True
+    report = world.report(member)
+    if report is not None and report.incarnation != name:
+        return True
+    since = world.absent_since.get(name)
+    return since is not None and now - max(since, world.awake_since) > ABSENCE
+
+
+def _stream(primary: MemberReport, name: Incarnation, term: int) -> Walsender | None:
+    wanted = application_name(name, term)
+    return next((row for row in primary.walsenders if row.name == wanted), None)
+
+
+def _write(record: Record, reason: str, **changes: object) -> Plan:
+    return Plan(steps=(WriteRecord(record=record.amended(reason, **changes), reason=reason),))
+
+
+def _members(names: Iterable[Incarnation]) -> str:
+    return ", ".join(sorted(member_of(name) for name in names)) or "nobody"

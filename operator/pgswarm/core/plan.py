@@ -1,0 +1,269 @@
+"""The plan: what to do about one cluster now, and why. The heart of the operator, and a function.
+
+An ordered ladder of small rules. The first that has something urgent to say speaks for the record (one change of it a
+pass; then everything is looked at again); orders, routes and the upkeep of services ride along, because they follow
+from the record as it is and never wait for what it will be.
+
+    document     the newest edit becomes the one in force
+    newer        somebody has seen a newer record than we: read again, or stop and call a person
+    first        no record yet: begin
+    failover     the primary is lost: ballot
+    raise        a needless ballot left promises behind
+    grow         the record learns of the system and of new members
+    durability   claim and sync move towards what the standbys allow
+    orders       everyone is told what the record says
+    upkeep       networks, secrets and services exist and are as wanted
+
+Nothing here knows a clock or does anything; `now` is an argument in seconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from pgswarm import settings
+from pgswarm.core import ballot, bootstrap, durability
+from pgswarm.core.orders import (
+    Circumstances,
+    OrderMessage,
+    RouterOrderMessage,
+    Settings,
+    contacts_of,
+    order_for,
+    router_order_for,
+)
+from pgswarm.core.record import Record
+from pgswarm.core.spec import PostgresCluster, seconds
+from pgswarm.core.steps import (
+    NOTHING,
+    EnsureNetwork,
+    EnsureSecret,
+    EnsureService,
+    Plan,
+    ReadRecord,
+    SendOrder,
+    SendRouterOrder,
+    StoreDocument,
+)
+from pgswarm.core.swarmview import SwarmView
+from pgswarm.core.world import Unknown, Wanted, World
+
+REFUSED_PAUSE = 2.0
+"""Seconds before an order that was refused is sent again unchanged."""
+
+
+READ_PAUSE = 0.3
+"""Seconds between two readings of a record that is older than what an agent has seen."""
+
+
+def plan(world: World, now: float) -> Plan:
+    """What to do about this cluster now, and what is waited for."""
+    taken_over = _document(world)
+    if taken_over is not NOTHING:
+        return taken_over
+    if world.document is None:
+        return NOTHING
+    if world.leader is not None:
+        return Plan(waits=())
+    if isinstance(world.record, Unknown):
+        return Plan(waits=(f"the record cannot be read: {world.record.why}",), again=1.0).and_then(
+            _upkeep(world, None, now)
+        )
+    if world.record is None:
+        return bootstrap.first_record(world, now).and_then(_upkeep(world, None, now))
+    record = world.record
+    newer = _newer(world, record, now)
+    if newer is not NOTHING:
+        return newer
+    return _record_rules(world, record, now).and_then(_orders(world, record, now)).and_then(_upkeep(world, record, now))
+
+
+def _record_rules(world: World, record: Record, now: float) -> Plan:
+    primary = ballot.health(world, record, now)
+    if primary.lost:
+        return ballot.ballot(world, record, primary, now)
+    if not world.awake_since or record.primary_member not in world.members:
+        return NOTHING
+    waits = Plan(waits=(primary.reason,), again=1.0) if primary.coming else NOTHING
+    for rule in (ballot.raised, bootstrap.completed, durability.moves):
+        said = rule(world, record, now)
+        if said.steps:
+            return said.and_then(waits)
+        waits = waits.and_then(said)
+    if not primary.coming and world.present(record.primary_member, now) is None:
+        return waits.and_then(Plan(waits=(primary.reason,), again=0.2))
+    return waits
+
+
+def _document(world: World) -> Plan:
+    """The newest edit wins, whichever manager's file it is in."""
+    found = world.found
+    if found is None:
+        return NOTHING
+    if world.stored and found.edited_at <= world.stored_edited_at:
+        return NOTHING
+    if isinstance(world.record, Unknown):
+        return NOTHING
+    if world.stored and found.document == world.document:
+        return NOTHING
+    reason = f"{found.source} was edited" if world.stored else f"{found.source} describes a new cluster"
+    return Plan(
+        steps=(StoreDocument(document=found.document, edited_at=found.edited_at, source=found.source, reason=reason),)
+    )
+
+
+def _newer(world: World, record: Record, now: float) -> Plan:
+    """If any agent has seen a newer record than ours, ours is old; if ours is the newest there is, Swarm went back."""
+    key = (record.term, record.revision)
+    for member, sighting in sorted(world.members.items()):
+        report = sighting.report
+        if report is None or report.accepted is None or report.accepted <= key:
+            continue
+        if report.cluster != world.cluster or sighting.heard_at is None:
+            continue
+        if sighting.heard_at >= world.record_read_at and now - world.record_read_at > READ_PAUSE:
+            return Plan(steps=(ReadRecord(reason=f"{member} has accepted {report.accepted}, newer than {key}"),))
+        text = (
+            f"{member} has accepted an order of term {report.accepted[0]}, revision {report.accepted[1]}, but the "
+            f"record in Swarm's store is older (term {key[0]}, revision {key[1]}): Swarm was restored from a backup, "
+            "or the record was made anew. Nothing is done until a person decides; the running primary goes on"
+        )
+        return Plan(waits=(text,), again=2.0)
+    return NOTHING
+
+
+def _orders(world: World, record: Record, now: float) -> Plan:
+    """Everyone who can be talked to hears what the record says, once, and again when anything about it changes."""
+    if world.document is None:
+        return NOTHING
+    contacts = contacts_of(world.addresses)
+    settings_ = settings_of(world.document)
+    steps: list[SendOrder | SendRouterOrder] = []
+    waits: list[str] = []
+    for member in record.members:
+        report = world.present(member, now)
+        if report is None:
+            if member != record.primary_member:
+                waits.append(world.gone(member, now) or f"{member} is not there")
+            continue
+        others = {name: address for name, address in contacts.items() if name != member}
+        message = OrderMessage(
+            order=order_for(world.cluster, record, member),
+            circumstances=Circumstances(contacts=others, settings=settings_),
+        )
+        digest = _digest(report.boot, message.model_dump_json())
+        told = world.told.get(member)
+        refused_lately = told is not None and not told.accepted and now - told.at < REFUSED_PAUSE
+        if told is not None and told.digest == digest and (told.accepted or refused_lately):
+            if not told.accepted:
+                waits.append(f"{member} refuses: {told.reason}")
+        elif report.promised <= record.term:
+            steps.append(SendOrder(member=member, message=message, digest=digest, reason=record.reason))
+        if report.problem is not None:
+            waits.append(f"{member}: {report.problem.text}")
+        elif report.progress is not None:
+            waits.append(f"{member}: {report.progress.what} under way")
+    routed = router_order_for(world.cluster, record)
+    for router, sighting in sorted(world.routers.items()):
+        seen = sighting.report
+        if seen is None or not sighting.connected:
+            continue
+        to_router = RouterOrderMessage(order=routed, contacts=contacts)
+        digest = _digest(seen.boot, to_router.model_dump_json())
+        told = world.told.get(f"router {router}")
+        if told is None or told.digest != digest or (not told.accepted and now - told.at >= REFUSED_PAUSE):
+            steps.append(SendRouterOrder(router=router, message=to_router, digest=digest, reason=record.reason))
+        if seen.problem is not None:
+            waits.append(f"router {router}: {seen.problem.text}")
+    return Plan(steps=tuple(steps), waits=tuple(waits), again=REFUSED_PAUSE if waits else None)
+
+
+def _upkeep(world: World, record: Record | None, now: float) -> Plan:
+    """Networks, secrets and services exist and are as wanted; a failed listing plans nothing."""
+    swarm, document = world.swarm, world.document
+    if document is None:
+        return NOTHING
+    if isinstance(swarm, Unknown):
+        return Plan(waits=(f"Swarm cannot be observed: {swarm.why}",), again=1.0)
+    ground = _ground(world, document, swarm)
+    if ground.steps or ground.waits:
+        return ground
+    steps: list[EnsureService] = []
+    waits: list[str] = list(world.place_problems)
+    for wanted in world.wanted.values():
+        if wanted.foreign:
+            waits.append(f"service {wanted.name} is not ours: {wanted.foreign}")
+        elif not wanted.exists:
+            steps.append(EnsureService(name=wanted.name, spec=wanted.spec, exists=False, reason="it is missing"))
+        elif wanted.differences:
+            blocked = _unsafe_now(world, record, wanted, now)
+            if blocked:
+                waits.append(f"service {wanted.name} differs ({'; '.join(wanted.differences)}); {blocked}")
+            else:
+                reason = "; ".join(wanted.differences)
+                steps.append(EnsureService(name=wanted.name, spec=wanted.spec, exists=True, reason=reason))
+        elif wanted.trouble:
+            waits.append(f"service {wanted.name}: {wanted.trouble}")
+    return Plan(steps=tuple(steps), waits=tuple(waits), again=1.0 if waits else None)
+
+
+def _ground(world: World, document: PostgresCluster, swarm: SwarmView) -> Plan:
+    """What services stand on: two networks and the secrets."""
+    steps: list[EnsureNetwork | EnsureSecret] = [
+        EnsureNetwork(name=name, reason="it is missing")
+        for name in (settings.CONTROL_NETWORK, document.spec.router.network)
+        if swarm.network(name) is None
+    ]
+    waits: list[str] = []
+    if swarm.secret(settings.CONTROL_SECRET) is None:
+        waits.append(
+            f"the Swarm secret {settings.CONTROL_SECRET} is missing; create it with "
+            f"`openssl rand -hex 32 | docker secret create {settings.CONTROL_SECRET} -`"
+        )
+    named = document.spec.postgres.passwords
+    for purpose, given in (("owner", named.owner), ("replication", named.replication)):
+        name = given or f"{document.name}-{purpose}"
+        if swarm.secret(name) is not None:
+            continue
+        if given:
+            waits.append(f"the Swarm secret {given} that the document names does not exist; create it")
+        else:
+            steps.append(EnsureSecret(name=name, reason="it is missing"))
+    return Plan(steps=tuple(steps), waits=tuple(waits))
+
+
+def _unsafe_now(world: World, record: Record | None, wanted: Wanted, now: float) -> str | None:
+    """Why a service must not be changed yet: a change restarts its task, so one member at a time, primary last."""
+    if record is None or wanted.member is None:
+        return None
+    if world.present(wanted.member, now) is None:
+        return None
+    others = [one for one in world.wanted.values() if one.member not in (None, wanted.member)]
+    for other in others:
+        if other.member is not None and world.present(other.member, now) is None:
+            return f"waiting until {other.member} is back"
+    if wanted.member == record.primary_member and any(other.differences for other in others):
+        return "the primary's is put back last"
+    return None
+
+
+def settings_of(document: PostgresCluster) -> Settings:
+    """The part of a document that PostgreSQL is told."""
+    postgres = document.spec.postgres
+    return Settings(
+        database=postgres.database,
+        owner=postgres.owner,
+        parameters={name: _as_text(value) for name, value in sorted(postgres.parameters.items())},
+        detection_timeout=seconds(document.spec.detection_timeout),
+        isolation_timeout=seconds(document.spec.isolation_timeout),
+    )
+
+
+def _as_text(value: str | int | float | bool) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value)
+
+
+def _digest(boot: str, text: str) -> str:
+    return hashlib.sha256(f"{boot}\n{text}".encode()).hexdigest()[:16]

@@ -1,0 +1,126 @@
+"""The world: everything that is known of one cluster at one moment, with how well it is known.
+
+Built by `loop/observe`, read by `plan`. *Unknown* is a value of its own and never the same as *absent*: a failed
+listing leaves `Unknown` in its place, and no rule derives anything destructive from that.
+
+Times are seconds of the operator's monotonic clock. The operator may itself have been paused (a frozen machine, a
+long garbage collection): after such a pause every stream looks silent although nobody was listening. `awake_since`
+says from when on this operator's own clockwork has been running without a gap, and silence is judged from then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pgswarm.core import spec as spec_
+from pgswarm.core.claim import Incarnation
+from pgswarm.core.record import Place, Record
+from pgswarm.core.reports import MemberReport, RouterReport
+from pgswarm.core.sightings import Sighting
+from pgswarm.core.swarmview import SwarmView
+
+CLOSED_GRACE = 0.15
+"""Seconds that a closed stream may take to be open again before its agent counts as gone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unknown:
+    """Could not be observed, and why."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A service as it shall be, and how the real one compares."""
+
+    name: str
+    spec: dict[str, Any]
+    member: str | None  # None: the routers
+    exists: bool
+    differences: tuple[str, ...] = ()
+    foreign: str = ""  # why a service of this name is not ours; empty if it is
+    trouble: str = ""  # why its task does not run, in words
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundDocument:
+    """A document of this cluster in a file that this operator watches."""
+
+    document: spec_.PostgresCluster
+    edited_at: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What this operator last told an agent."""
+
+    digest: str
+    accepted: bool
+    reason: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """One cluster as one operator sees it."""
+
+    cluster: str
+    operator: str = "operator"
+    document: spec_.PostgresCluster | None = None  # in force: from the store, or found and not yet stored
+    stored: bool = False  # the document in force is in Swarm's store
+    stored_edited_at: float = 0.0
+    found: FoundDocument | None = None
+    record: Record | Unknown | None = None
+    record_read_at: float = 0.0
+    swarm: SwarmView | Unknown = field(default_factory=lambda: Unknown(why="not listed yet"))
+    places: tuple[Place, ...] = ()
+    place_problems: tuple[str, ...] = ()
+    wanted: Mapping[str, Wanted] = field(default_factory=dict)
+    addresses: Mapping[str, str | None] = field(default_factory=dict)
+    members: Mapping[str, Sighting[MemberReport]] = field(default_factory=dict)
+    routers: Mapping[str, Sighting[RouterReport]] = field(default_factory=dict)
+    absent_since: Mapping[Incarnation, float] = field(default_factory=dict)
+    not_serving_since: float | None = None
+    told: Mapping[str, Told] = field(default_factory=dict)
+    leader: str | None = None  # the operator that acts; None: this one
+    awake_since: float = 0.0
+    fresh_id: str = "00000000"
+    router_secret_missing: bool = False
+
+    @property
+    def detection(self) -> float:
+        return spec_.seconds(self.document.spec.detection_timeout) if self.document else 3.0
+
+    def report(self, member: str) -> MemberReport | None:
+        """The newest report of a member, however old."""
+        sighting = self.members.get(member)
+        return sighting.report if sighting else None
+
+    def present(self, member: str, now: float) -> MemberReport | None:
+        """The report of a member that can be talked to now; None if it is closed, silent or was never heard."""
+        return self.report(member) if self.gone(member, now) is None else None
+
+    def gone(self, member: str, now: float) -> str | None:
+        """Why a member cannot be talked to, in words; None while it can."""
+        sighting = self.members.get(member)
+        since = max(self.awake_since, sighting.heard_at if sighting and sighting.heard_at else 0.0)
+        if sighting is None or sighting.report is None:
+            return f"{member} has not been heard yet" + (f" ({sighting.why})" if sighting and sighting.why else "")
+        if not sighting.connected and sighting.closed_at is not None and now - sighting.closed_at >= CLOSED_GRACE:
+            return f"{member} closed its connection {now - sighting.closed_at:.1f} s ago ({sighting.why})"
+        if now - since > self.detection:
+            return f"{member} has been silent for {now - since:.1f} s"
+        return None
+
+    def is_lost(self, member: str, now: float) -> bool:
+        """Gone for certain enough to act upon: closed, or silent past the detection time."""
+        if self.gone(member, now) is None:
+            return False
+        sighting = self.members.get(member)
+        if sighting is not None and sighting.report is not None:
+            return True
+        return now - self.awake_since > self.detection
