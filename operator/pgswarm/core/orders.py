@@ -8,6 +8,8 @@ document's settings - travels beside the order as *circumstances*, and nothing a
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from typing import Literal
 
@@ -67,6 +69,11 @@ class Settings(Message):
     parameters: dict[str, str] = {}
     detection_timeout: float = Field(default=3.0, description="seconds")
     isolation_timeout: float = Field(default=5.0, description="seconds")
+
+    @property
+    def digest(self) -> str:
+        """What a report's `settings_digest` is compared with."""
+        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()[:16]
 
 
 class Circumstances(Message):
