@@ -3,50 +3,104 @@
 Kubernetes conventions: camelCase, `apiVersion`, `kind`, `metadata`, `spec`. Every field has a default that gives a
 complete, safe cluster, except the names that only the owner can know. Unknown fields are refused. Finding the line
 of an error in a file is `ports/documents`' work; here is only what is right and wrong.
+
+A field can be wrong by itself: then its type says so. Or two fields contradict each other: then `contradictions` says
+so, all of them at once and each with the place that a person should look at. A model with a contradiction cannot be
+made, so whoever holds a `PostgresCluster` need not check again.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
 
 API_VERSION = "pgswarm/v1"
 MAX_INSTANCES = 9
-
-_NAME = re.compile(r"^[a-z]([a-z0-9-]*[a-z0-9])?$")
-
-
-def _is_name(value: str) -> str:
-    if not _NAME.match(value) or len(value) > 40:
-        raise ValueError(
-            "must be 1 to 40 lower-case letters, digits and hyphens, begin with a letter and not end in a hyphen"
-        )
-    return value
+MAX_SERVICE_NAME = 63
+"""Swarm refuses a longer name of a service; ours are CLUSTER_MEMBER and CLUSTER_ROUTER."""
+LEAST_TIMEOUT = 1.0
+"""Seconds. Agents speak every half second when nothing happens, so a shorter silence says nothing."""
 
 
-Name = Annotated[str, AfterValidator(_is_name)]
-Identifier = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$")]
+OWNED_PARAMETERS = frozenset(
+    {
+        "allow_alter_system", "archive_cleanup_command", "config_file", "data_directory", "external_pid_file",
+        "full_page_writes", "fsync", "hba_file", "hot_standby", "ident_file", "include", "include_dir",
+        "include_if_exists", "listen_addresses", "port", "primary_conninfo", "primary_slot_name",
+        "promote_trigger_file", "recovery_target", "recovery_target_action", "recovery_target_inclusive",
+        "recovery_target_lsn", "recovery_target_name", "recovery_target_time", "recovery_target_timeline",
+        "recovery_target_xid", "restart_after_crash", "restore_command", "synchronous_commit",
+        "synchronous_standby_names", "unix_socket_directories", "wal_level", "wal_log_hints",
+    }
+)  # fmt: skip
+"""Parameters on which the protocol stands: a document may not set them."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Text of one shape, with words for whoever gets it wrong."""
+
+    pattern: str
+    words: str
+    longest: int = 255
+
+    def check(self, value: object) -> object:
+        if not isinstance(value, str) or len(value) > self.longest or not re.fullmatch(self.pattern, value):
+            raise ValueError(self.words)
+        return value
+
+    def schema(self) -> dict[str, object]:
+        return {"type": "string", "pattern": f"^(?:{self.pattern})$", "minLength": 1, "maxLength": self.longest}
+
+
+_NAME = Shape(
+    r"[a-z]([a-z0-9-]*[a-z0-9])?",
+    "must be 1 to 40 lower-case letters, digits and hyphens, begin with a letter and not end in a hyphen",
+    longest=40,
+)
+_IDENTIFIER = Shape(
+    r"[a-z_][a-z0-9_]*",
+    "must be lower-case letters, digits and underscores, at most 63, not beginning with a digit",
+    63,
+)
+_PARAMETER = Shape(
+    r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?",
+    "must be the lower-case name of a PostgreSQL parameter, such as shared_buffers or auto_explain.log_min_duration",
+    longest=127,
+)
+_OBJECT = Shape(
+    r"[A-Za-z0-9][A-Za-z0-9_.-]*", "must be letters, digits, '_', '.' and '-', beginning with a letter or digit"
+)
+_IMAGE = Shape(r"[^\s]+", "must be the name of an image, such as registry:5000/team/postgres:17")
+_DURATION = Shape(r"\d+(\.\d+)?(ms|s|m|h)", "must be a number and a unit: 500ms, 3s, 2m or 1h", 20)
+
+
+def _is_parameter(value: object) -> object:
+    if value in OWNED_PARAMETERS:
+        raise ValueError("pgswarm sets this itself; remove it from the document")
+    return _PARAMETER.check(value)
+
+
+Name = Annotated[str, BeforeValidator(_NAME.check), WithJsonSchema(_NAME.schema())]
+Identifier = Annotated[str, BeforeValidator(_IDENTIFIER.check), WithJsonSchema(_IDENTIFIER.schema())]
+ParameterName = Annotated[str, BeforeValidator(_is_parameter), WithJsonSchema(_PARAMETER.schema())]
+ObjectName = Annotated[str, BeforeValidator(_OBJECT.check), WithJsonSchema(_OBJECT.schema())]
+ImageName = Annotated[str, BeforeValidator(_IMAGE.check), WithJsonSchema(_IMAGE.schema())]
+Duration = Annotated[str, BeforeValidator(_DURATION.check), WithJsonSchema(_DURATION.schema())]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
-_DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h)$")
 _UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-def _is_duration(value: str) -> str:
-    if not _DURATION.match(value):
-        raise ValueError("must be a number and a unit: 500ms, 3s, 2m or 1h")
-    return value
-
-
-Duration = Annotated[str, AfterValidator(_is_duration)]
 
 
 def seconds(duration: str) -> float:
     """The seconds in a duration such as `500ms` or `3s`."""
-    match = _DURATION.match(duration)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)", duration)
     if match is None:
         raise ValueError(f"{duration!r} is not a duration")
     return float(match[1]) * _UNIT[match[2]]
@@ -67,8 +121,10 @@ class Metadata(Section):
 class Passwords(Section):
     """Swarm secrets that hold the passwords. Those not named are generated and kept as Swarm secrets."""
 
-    owner: str | None = Field(default=None, description="name of an existing Swarm secret with the owner's password")
-    replication: str | None = Field(
+    owner: ObjectName | None = Field(
+        default=None, description="name of an existing Swarm secret with the owner's password"
+    )
+    replication: ObjectName | None = Field(
         default=None, description="name of an existing Swarm secret with the replication password"
     )
 
@@ -77,74 +133,73 @@ class PostgresSection(Section):
     """PostgreSQL itself."""
 
     version: Literal[17] = Field(default=17, description="major version")
-    image: str | None = Field(default=None, description="another member image than the operator's default")
+    image: ImageName | None = Field(default=None, description="another member image than the operator's default")
     database: Identifier = Field(default="app", description="database that applications use")
     owner: Identifier = Field(default="app", description="role that owns it")
-    parameters: dict[Identifier, str | int | float | bool] = Field(
+    parameters: dict[ParameterName, str | int | float | bool] = Field(
         default_factory=dict, description="settings of postgresql.conf"
     )
     passwords: Passwords = Field(default_factory=Passwords)
 
+    @field_validator("database")
+    @classmethod
+    def _database_is_free(cls, value: str) -> str:
+        if value in {"template0", "template1"}:
+            raise ValueError(f"{value!r} is a template of PostgreSQL; choose another name")
+        return value
+
     @field_validator("owner")
     @classmethod
     def _owner_is_free(cls, value: str) -> str:
-        if value in {"postgres", "pgswarm_replication"} or value.startswith("pg_"):
+        if value in {"postgres", "pgswarm_replication", "public", "none"} or value.startswith("pg_"):
             raise ValueError(f"{value!r} is a role of PostgreSQL or pgswarm; choose another name")
         return value
 
     @field_validator("parameters")
     @classmethod
-    def _not_ours(cls, value: dict[str, str | int | float | bool]) -> dict[str, str | int | float | bool]:
-        taken = sorted(set(value) & OWNED_PARAMETERS)
-        if taken:
-            raise ValueError(f"{', '.join(taken)}: pgswarm sets this itself; remove it from the document")
+    def _on_one_line(cls, value: dict[str, str | int | float | bool]) -> dict[str, str | int | float | bool]:
+        wrong = [
+            ((name,), "must be on one line")
+            for name, text in sorted(value.items())
+            if isinstance(text, str) and not text.isprintable()
+        ]
+        _refuse(wrong)
         return value
 
-
-OWNED_PARAMETERS = frozenset(
-    {
-        "allow_alter_system", "archive_cleanup_command", "config_file", "data_directory", "external_pid_file",
-        "full_page_writes", "fsync", "hba_file", "hot_standby", "ident_file", "listen_addresses", "port",
-        "primary_conninfo", "primary_slot_name", "promote_trigger_file", "recovery_target",
-        "recovery_target_action", "recovery_target_inclusive", "recovery_target_lsn", "recovery_target_name",
-        "recovery_target_time", "recovery_target_timeline", "recovery_target_xid", "restart_after_crash",
-        "restore_command", "synchronous_commit", "synchronous_standby_names", "unix_socket_directories",
-        "wal_level", "wal_log_hints",
-    }
-)  # fmt: skip
-"""Parameters on which the protocol stands: a document may not set them."""
+    def settings(self) -> dict[str, str]:
+        """The parameters as postgresql.conf has them: every value as text, booleans as on and off."""
+        words = {True: "on", False: "off"}
+        return {name: words[v] if isinstance(v, bool) else str(v) for name, v in self.parameters.items()}
 
 
 class Instance(Section):
     """One member: a PostgreSQL with its own volume on one node."""
 
     name: Name
-    node: str | None = Field(
+    node: ObjectName | None = Field(
         default=None, description="host name or id of the Swarm node; chosen and remembered if not given"
     )
-    volume: str | None = Field(default=None, description="name of its local volume; CLUSTER_NAME if not given")
+    volume: ObjectName | None = Field(default=None, description="name of its local volume; CLUSTER_NAME if not given")
 
 
 class RouterSection(Section):
     """HAProxy in front: one address for writers, one for readers."""
 
     name: Name = Field(default="postgres-ha", description="the name that applications connect to")
-    network: str = Field(default="webnet", description="overlay network of the applications; created if missing")
+    network: ObjectName = Field(default="webnet", description="overlay network of the applications; created if missing")
     port: Port = Field(default=5432, description="writers")
     read_only_port: Port = Field(default=5433, description="readers")
     stats_port: Port = Field(default=8404, description="HAProxy's statistics page and /metrics")
     health_port: Port = Field(default=8405, description="200 while writers can be served")
-    nodes: Literal["managers", "all"] | list[str] = Field(
+    nodes: Literal["managers", "all"] | Annotated[list[ObjectName], Field(min_length=1)] = Field(
         default="managers", description="managers, all, or a list of node names: one router on each"
     )
     publish: bool = Field(default=True, description="publish the ports on the nodes that run a router")
-    image: str | None = Field(default=None, description="another router image than the operator's default")
+    image: ImageName | None = Field(default=None, description="another router image than the operator's default")
 
     @model_validator(mode="after")
-    def _ports_differ(self) -> RouterSection:
-        ports = [self.port, self.read_only_port, self.stats_port, self.health_port]
-        if len(set(ports)) < len(ports):
-            raise ValueError("port, readOnlyPort, statsPort and healthPort must be four different ports")
+    def _coherent(self) -> RouterSection:
+        _refuse(_router_contradictions(self))
         return self
 
 
@@ -165,15 +220,8 @@ class ClusterSpec(Section):
     isolation_timeout: Duration = Field(default="5s", description="after which a cut-off primary turns clients away")
 
     @model_validator(mode="after")
-    def _names_differ(self) -> ClusterSpec:
-        if isinstance(self.instances, int):
-            return self
-        names = [instance.name for instance in self.instances]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"two instances are named {name!r}; give each a name of its own")
-        if self.router.name in names:
-            raise ValueError(f"the router and an instance are both named {self.router.name!r}")
+    def _coherent(self) -> ClusterSpec:
+        _refuse(_spec_contradictions(self))
         return self
 
 
@@ -185,6 +233,11 @@ class PostgresCluster(Section):
     metadata: Metadata
     spec: ClusterSpec = Field(default_factory=ClusterSpec)
 
+    @model_validator(mode="after")
+    def _coherent(self) -> PostgresCluster:
+        _refuse(_name_contradictions(self))
+        return self
+
     @property
     def name(self) -> str:
         return self.metadata.name
@@ -194,3 +247,71 @@ class PostgresCluster(Section):
         if isinstance(self.spec.instances, int):
             return tuple(Instance(name=f"pg-{n}") for n in range(1, self.spec.instances + 1))
         return tuple(self.spec.instances)
+
+
+Place = tuple[str | int, ...]
+"""Where in a section to look, as keys and indexes of the document."""
+
+CONTRADICTIONS = "contradictions"
+"""The type of the error that carries all contradictions of a section in its context, as (place, words) pairs."""
+
+
+def _refuse(found: Iterator[tuple[Place, str]] | list[tuple[tuple[str], str]]) -> None:
+    wrong = list(found)
+    if wrong:
+        raise PydanticCustomError(
+            CONTRADICTIONS, "{text}", {"text": "; ".join(text for _, text in wrong), "all": wrong}
+        )
+
+
+def _router_contradictions(router: RouterSection) -> Iterator[tuple[Place, str]]:
+    taken: dict[int, str] = {}
+    for field in ("port", "read_only_port", "stats_port", "health_port"):
+        name, port = to_camel(field), getattr(router, field)
+        if port in taken:
+            yield (name,), f"{taken[port]} is {port} already; port, readOnlyPort, statsPort and healthPort must differ"
+        taken.setdefault(port, name)
+    if isinstance(router.nodes, list):
+        for index, node in enumerate(router.nodes):
+            if node in router.nodes[:index]:
+                yield ("nodes", index), f"{node} is listed twice"
+
+
+def _spec_contradictions(spec: ClusterSpec) -> Iterator[tuple[Place, str]]:
+    if isinstance(spec.instances, list):
+        yield from _instance_contradictions(spec.instances)
+        names = [instance.name for instance in spec.instances]
+    else:
+        names = [f"pg-{n}" for n in range(1, spec.instances + 1)]
+    if spec.router.name in names:
+        yield ("router", "name"), f"the router and an instance are both named {spec.router.name!r}"
+    if spec.durability == "required" and len(names) == 1:
+        yield ("durability",), "required with one instance would let no write through; use preferred, or add instances"
+    for field in ("detection_timeout", "isolation_timeout"):
+        if seconds(getattr(spec, field)) < LEAST_TIMEOUT:
+            yield (to_camel(field),), f"must be at least {LEAST_TIMEOUT:g}s; agents speak every half second when idle"
+
+
+def _instance_contradictions(instances: list[Instance]) -> Iterator[tuple[Place, str]]:
+    for index, instance in enumerate(instances):
+        for before in instances[:index]:
+            at: Place = ("instances", index)
+            if instance.name == before.name:
+                yield (*at, "name"), f"two instances are named {instance.name!r}; give each a name of its own"
+            elif instance.volume and instance.node and (instance.node, instance.volume) == (before.node, before.volume):
+                yield (*at, "volume"), f"{before.name} has this volume on {instance.node} already"
+
+
+def _name_contradictions(cluster: PostgresCluster) -> Iterator[tuple[Place, str]]:
+    if cluster.name == "pgswarm":
+        yield ("metadata", "name"), "'pgswarm' is the operator's own name; choose another"
+    listed = isinstance(cluster.spec.instances, list)
+    for index, instance in enumerate(cluster.instances()):
+        if len(cluster.name) + 1 + len(instance.name) > MAX_SERVICE_NAME:
+            place: Place = ("spec", "instances", index, "name") if listed else ("metadata", "name")
+            yield place, f"{cluster.name}_{instance.name} is too long for a service; at most {MAX_SERVICE_NAME} letters"
+    if len(cluster.name) + 1 + len(cluster.spec.router.name) > MAX_SERVICE_NAME:
+        yield (
+            ("spec", "router", "name"),
+            f"{cluster.name}_{cluster.spec.router.name} is too long for a service; at most {MAX_SERVICE_NAME} letters",
+        )

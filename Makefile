@@ -1,0 +1,95 @@
+# What can be done here. `make` alone lists it. Nothing but this file, `.ci/run` and a person calls these tools.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The system's Python if it is new enough, else the newest on the PATH; asked only when it is needed.
+PYTHON ?= $(firstword $(foreach p,/usr/bin/python3 python3.13 python3.12 python3.11 python3,$(shell \
+	$(p) -c 'import sys; sys.version_info >= (3, 11) and print(sys.executable)' 2>/dev/null)))
+UV ?= $(shell command -v uv || echo uv)
+ENGINE ?= lab
+DOCUMENT ?= crds/examples
+SUITE := $(BIN)/pytest -q --no-header
+CODE := operator tests stack/lab
+PYPROJECT := pyproject.toml
+
+.PHONY: help venv format lint check test test-fast test-parts test-lab packages demo lab-up lab-down images crds \
+	crds-check lock reconcile-once clean
+
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: $(VENV)/ready ## Make .venv with the locked tools (again only when a lock has changed)
+
+$(VENV)/ready: requirements-dev.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "make venv: no Python 3.11 or newer here; install python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || stack/lab/setup.sh python3-venv
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+format: venv ## Put the code into its form
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --fix $(CODE)
+
+lint: venv ## Form, ruff, mypy strict, import contracts
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/mypy
+	MYPYPATH=operator:stack/lab $(BIN)/mypy -p swarmlab
+	MYPYPATH=operator:stack/lab:. $(BIN)/mypy --explicit-package-bases tests
+	$(BIN)/lint-imports --no-cache
+
+check: lint test-fast ## All that needs no root, no Docker, no PostgreSQL; under a minute
+
+test-fast: venv
+	$(SUITE) -m 'not postgres and not haproxy and not lab'
+
+test: packages ## Everything, on a Debian 12 as root: check, then real PostgreSQL and HAProxy, then the real Swarm
+	@failed=""; \
+	for suite in check test-parts test-lab; do \
+		echo "== $$suite"; \
+		$(MAKE) --no-print-directory $$suite || failed="$$failed $$suite"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "== failed:$$failed"; exit 1; fi; echo "== all suites passed"
+
+packages:
+	stack/lab/setup.sh
+
+test-parts: venv
+	$(SUITE) -m '(postgres or haproxy) and not lab'
+
+test-lab: venv
+	$(SUITE) -m lab
+
+demo: venv ## A cluster, a failover and what a writing client saw of it (ENGINE=lab or ENGINE=current)
+	ENGINE=$(ENGINE) stack/demo
+
+lab-up: ## Start the three-node Swarm on this machine (root)
+	stack/lab/lab up
+
+lab-down: ## Stop it and remove everything it made
+	stack/lab/lab down
+
+images: ## Build the images of operator, member and router into the lab
+	stack/lab/lab images
+
+crds: venv ## Generate crds/ from the models
+	$(BIN)/pgswarm schema > crds/postgrescluster.schema.json
+
+lock: venv ## Resolve the requirements anew, with hashes and without index addresses
+	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+		--custom-compile-command "make lock" --extra build -o requirements.lock $(PYPROJECT)
+	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+		--custom-compile-command "make lock" --extra dev -o requirements-dev.lock $(PYPROJECT)
+
+reconcile-once: venv ## One pass over DOCUMENT on this manager: what it would do, then doing it
+	$(BIN)/pgswarm reconcile --once $(DOCUMENT)
+
+clean: ## Remove what the tools have left here; not the lab (make lab-down)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build artefacts
+	find operator tests stack -name __pycache__ -type d -prune -exec rm -rf {} +
