@@ -1,1 +1,229 @@
-"""(being written)"""
+"""The record store: one Swarm config object per cluster, changed by compare-and-set and by nothing else.
+
+Everything that pgswarm decides is a write here that succeeded (PROTOCOL). Docker sends each write through Raft and
+refuses it unless it names the version that is in force; that refusal is the whole lock. Four things make it firm:
+
+- *Absent* is an answer, *unknown* is an error. `read` says None only when Docker listed the configs and ours was not
+  among them; without an answer it raises, and nobody may conclude anything.
+- A write whose outcome is unknown is read back and compared. Ours is there: it succeeded. Something else is there:
+  it did not. Nothing can be read: `Conflict`, and the caller reads again before anything else. The same after "out of
+  sequence", since Docker's own forwarding to the leader may send one write twice.
+- A write that succeeded is read back, too, for the version that the next one must name. Reads may be stale (a leader
+  that was cut off answers from its memory), so only a read that shows what we wrote counts.
+- A new object is created under a name that only one can have; whoever loses, reads.
+
+The record carries its own revision, one more with each write, so a content is never written twice (decision 0002).
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import secrets
+import time
+from enum import Enum
+from typing import Any, Protocol
+
+import anyio
+from loguru import logger
+
+from pgswarm import settings
+from pgswarm.core import stored as storing
+from pgswarm.core.record import Record
+from pgswarm.core.spec import PostgresCluster
+from pgswarm.core.stored import Identity, Stored
+from pgswarm.errors import Again, Conflict
+from pgswarm.ports.swarm_http import Engine, Missing
+
+READ_BACK = 2.0
+"""Seconds within which a write that succeeded must be seen by a read; then it is a Conflict."""
+
+READ_BACK_PAUSES = (0.01, 0.02, 0.05, 0.1, 0.2)
+"""Seconds between two of those reads; the last one for ever. The first read nearly always shows it."""
+
+
+class Unchanged(Enum):
+    """Said for a part of the store object that a write leaves as it was read."""
+
+    UNCHANGED = "unchanged"
+
+
+UNCHANGED = Unchanged.UNCHANGED
+
+
+class Records(Protocol):
+    """Where records and documents in force are kept. Failures are those of `pgswarm.errors`."""
+
+    async def read(self, cluster: str) -> Stored | None:
+        """What is stored; None if the store says that there is nothing. Refused if it cannot be understood."""
+        ...
+
+    async def list(self) -> tuple[Stored, ...]:
+        """All clusters that can be understood, by name."""
+        ...
+
+    async def create(self, cluster: str, document: PostgresCluster, *, edited_at: float, source: str) -> Stored:
+        """The new object, without a record yet. Conflict if there is one of that name."""
+        ...
+
+    async def write(
+        self,
+        before: Stored,
+        *,
+        record: Record | Unchanged = UNCHANGED,
+        document: PostgresCluster | Unchanged = UNCHANGED,
+        edited_at: float | Unchanged = UNCHANGED,
+        source: str | Unchanged = UNCHANGED,
+    ) -> Stored:
+        """What is stored then, if nobody wrote since `before` was read; else Conflict."""
+        ...
+
+
+class SwarmRecords:
+    """Records in the labels of Swarm configs, through the Docker socket of a manager."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def read(self, cluster: str) -> Stored | None:
+        name = settings.record_name(cluster)
+        raw = await self._find(name)
+        return None if raw is None else _understand(raw)
+
+    async def list(self) -> tuple[Stored, ...]:
+        found = await self._engine.get(
+            "/configs", doing="listing records", filters={"label": [f"{settings.LABEL_KIND}={storing.KIND}"]}
+        )
+        return tuple(sorted((_understand(raw) for raw in _configs(found)), key=lambda one: one.cluster))
+
+    async def create(self, cluster: str, document: PostgresCluster, *, edited_at: float, source: str) -> Stored:
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        identity = Identity(cluster=cluster, id=secrets.token_hex(8), createdAt=now)
+        wanted = Stored(
+            config_id="", version_index=0, identity=identity, document=document, edited_at=edited_at, source=source
+        )
+        body = {
+            "Name": settings.record_name(cluster),
+            "Labels": storing.labels_of(wanted),
+            "Data": base64.b64encode(storing.identity_bytes(identity)).decode(),
+        }
+        try:
+            answer = await self._engine.post("/configs/create", body, doing=f"creating the record of {cluster}")
+        except (Conflict, Again) as failure:
+            there = await self._look_again(cluster, failure)
+            if there is None or there.identity != identity:
+                raise Conflict(f"the record of {cluster} was created by somebody else") from failure
+        else:
+            wanted = wanted.model_copy(update={"config_id": answer["ID"]})
+            there = await self._read_back(wanted)
+        logger.info("record of {} created, config {}", cluster, there.config_id)
+        return there
+
+    async def write(
+        self,
+        before: Stored,
+        *,
+        record: Record | Unchanged = UNCHANGED,
+        document: PostgresCluster | Unchanged = UNCHANGED,
+        edited_at: float | Unchanged = UNCHANGED,
+        source: str | Unchanged = UNCHANGED,
+    ) -> Stored:
+        given = {"record": record, "document": document, "edited_at": edited_at, "source": source}
+        wanted = before.model_copy(update={name: value for name, value in given.items() if value is not UNCHANGED})
+        if wanted.says_the_same(before):
+            return before
+        _check_succession(before, wanted)
+        try:
+            raw = await self._engine.get(
+                f"/configs/{before.config_id}", doing=f"reading the record of {before.cluster}"
+            )
+        except Missing as gone:
+            raise Conflict(f"the record of {before.cluster} was removed") from gone
+        if raw["Version"]["Index"] != before.version_index:
+            raise Conflict(f"the record of {before.cluster} was changed by somebody else")
+        spec = dict(raw["Spec"])
+        spec["Labels"] = _labels(spec.get("Labels") or {}, wanted)
+        try:
+            await self._engine.post(
+                f"/configs/{before.config_id}/update",
+                spec,
+                doing=f"writing the record of {before.cluster}",
+                version=before.version_index,
+            )
+        except (Conflict, Again, Missing) as failure:
+            there = await self._look_again(before.cluster, failure)
+            if there is None or there.version_index == before.version_index or not there.says_the_same(wanted):
+                raise Conflict(failure.reason) from failure
+        else:
+            there = await self._read_back(wanted, than=before.version_index)
+        changed = there.record if there.record != before.record else None
+        if changed is not None:
+            logger.info(
+                "record of {} written: revision {}, term {}, primary {}: {}",
+                before.cluster, changed.revision, changed.term, changed.primary, changed.reason,
+            )  # fmt: skip
+        else:
+            logger.info("document in force of {} written, from {}", before.cluster, there.source or "nowhere")
+        return there
+
+    async def _find(self, name: str) -> dict[str, Any] | None:
+        found = await self._engine.get("/configs", doing=f"reading config {name}", filters={"name": [name]})
+        return next((raw for raw in _configs(found) if raw["Spec"]["Name"] == name), None)
+
+    async def _look_again(self, cluster: str, failure: Exception) -> Stored | None:
+        """After a write that failed or whose outcome is unknown: what is there now."""
+        try:
+            return await self.read(cluster)
+        except Again as unknown:
+            raise Conflict(f"{failure}; and it cannot be read back yet: {unknown}") from unknown
+
+    async def _read_back(self, wanted: Stored, *, than: int = -1) -> Stored:
+        """The object as written, with its new version; Conflict when no read shows it in time."""
+        deadline = time.monotonic() + READ_BACK
+        seen: Stored | None = None
+        reads = 0
+        while True:
+            try:
+                seen = await self.read(wanted.cluster)
+            except Again as unknown:
+                logger.debug("reading back the record of {}: {}", wanted.cluster, unknown)
+            if seen is not None and seen.version_index > than and seen.says_the_same(wanted):
+                return seen
+            if time.monotonic() > deadline:
+                break
+            await anyio.sleep(READ_BACK_PAUSES[min(reads, len(READ_BACK_PAUSES) - 1)])
+            reads += 1
+        raise Conflict(f"the record of {wanted.cluster} was written, but is not what is read back; read again")
+
+
+def _check_succession(before: Stored, wanted: Stored) -> None:
+    """A revision names one content for ever: each write takes exactly the next one. Anything else is a bug here."""
+    if wanted.record is None or wanted.record == before.record:
+        return
+    expected = before.record.revision + 1 if before.record else wanted.record.revision
+    if wanted.record.revision != expected:
+        raise AssertionError(f"revision {wanted.record.revision} must not follow {expected - 1}")
+
+
+def _labels(found: dict[str, str], wanted: Stored) -> dict[str, str]:
+    """Ours as wanted, other people's as found."""
+    ours = {settings.LABEL_CLUSTER, settings.LABEL_KIND, settings.LABEL_RECORD, settings.LABEL_SPEC}
+    kept = {name: value for name, value in found.items() if name not in ours}
+    return {**kept, **storing.labels_of(wanted)}
+
+
+def _understand(raw: dict[str, Any]) -> Stored:
+    spec = raw["Spec"]
+    return storing.understand(
+        name=spec["Name"],
+        config_id=raw["ID"],
+        version_index=raw["Version"]["Index"],
+        data=base64.b64decode(spec.get("Data") or ""),
+        labels=spec.get("Labels") or {},
+    )
+
+
+def _configs(answer: Any) -> list[dict[str, Any]]:
+    if not isinstance(answer, list):
+        raise Again("reading the record: Docker's answer is not a list")
+    return answer
