@@ -21,6 +21,7 @@ import base64
 import datetime
 import secrets
 import time
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any, Protocol
 
@@ -42,6 +43,9 @@ READ_BACK_PAUSES = (0.01, 0.02, 0.05, 0.1, 0.2)
 """Seconds between two of those reads; the last one for ever. The first read nearly always shows it."""
 
 
+Raw = Mapping[str, Any]
+
+
 class Unchanged(Enum):
     """Said for a part of the store object that a write leaves as it was read."""
 
@@ -58,8 +62,12 @@ class Records(Protocol):
         """What is stored; None if the store says that there is nothing. Refused if it cannot be understood."""
         ...
 
+    async def names(self) -> tuple[str, ...]:
+        """The clusters that have a store object, readable or not."""
+        ...
+
     async def list(self) -> tuple[Stored, ...]:
-        """All clusters that can be understood, by name."""
+        """Everything, by name. Refused if only one of them cannot be understood: decide by `names` and `read`."""
         ...
 
     async def create(self, cluster: str, document: PostgresCluster, *, edited_at: float, source: str) -> Stored:
@@ -90,11 +98,12 @@ class SwarmRecords:
         raw = await self._find(name)
         return None if raw is None else _understand(raw)
 
+    async def names(self) -> tuple[str, ...]:
+        prefix = settings.record_name("")
+        return tuple(sorted(raw["Spec"]["Name"].removeprefix(prefix) for raw in await self._all()))
+
     async def list(self) -> tuple[Stored, ...]:
-        found = await self._engine.get(
-            "/configs", doing="listing records", filters={"label": [f"{settings.LABEL_KIND}={storing.KIND}"]}
-        )
-        return tuple(sorted((_understand(raw) for raw in _configs(found)), key=lambda one: one.cluster))
+        return tuple(sorted((_understand(raw) for raw in await self._all()), key=lambda one: one.cluster))
 
     async def create(self, cluster: str, document: PostgresCluster, *, edited_at: float, source: str) -> Stored:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
@@ -133,16 +142,8 @@ class SwarmRecords:
         if wanted.says_the_same(before):
             return before
         _check_succession(before, wanted)
-        try:
-            raw = await self._engine.get(
-                f"/configs/{before.config_id}", doing=f"reading the record of {before.cluster}"
-            )
-        except Missing as gone:
-            raise Conflict(f"the record of {before.cluster} was removed") from gone
-        if raw["Version"]["Index"] != before.version_index:
-            raise Conflict(f"the record of {before.cluster} was changed by somebody else")
-        spec = dict(raw["Spec"])
-        spec["Labels"] = _labels(spec.get("Labels") or {}, wanted)
+        # Without `Data`, which never changes: Docker keeps what is there, and refuses anything else.
+        spec = {"Name": settings.record_name(before.cluster), "Labels": storing.labels_of(wanted)}
         try:
             await self._engine.post(
                 f"/configs/{before.config_id}/update",
@@ -166,9 +167,20 @@ class SwarmRecords:
             logger.info("document in force of {} written, from {}", before.cluster, there.source or "nowhere")
         return there
 
-    async def _find(self, name: str) -> dict[str, Any] | None:
+    async def _find(self, name: str) -> Raw | None:
         found = await self._engine.get("/configs", doing=f"reading config {name}", filters={"name": [name]})
         return next((raw for raw in _configs(found) if raw["Spec"]["Name"] == name), None)
+
+    async def _all(self) -> Sequence[Raw]:
+        """By name, not by label: a label can be edited away, and then a cluster would seem absent."""
+        found = await self._engine.get(
+            "/configs", doing="listing records", filters={"name": [settings.record_name("")]}
+        )
+        return [
+            raw
+            for raw in _configs(found)
+            if storing.is_ours(name=raw["Spec"]["Name"], data=_data(raw), labels=raw["Spec"].get("Labels") or {})
+        ]
 
     async def _look_again(self, cluster: str, failure: Exception) -> Stored | None:
         """After a write that failed or whose outcome is unknown: what is there now."""
@@ -205,25 +217,22 @@ def _check_succession(before: Stored, wanted: Stored) -> None:
         raise AssertionError(f"revision {wanted.record.revision} must not follow {expected - 1}")
 
 
-def _labels(found: dict[str, str], wanted: Stored) -> dict[str, str]:
-    """Ours as wanted, other people's as found."""
-    ours = {settings.LABEL_CLUSTER, settings.LABEL_KIND, settings.LABEL_RECORD, settings.LABEL_SPEC}
-    kept = {name: value for name, value in found.items() if name not in ours}
-    return {**kept, **storing.labels_of(wanted)}
-
-
-def _understand(raw: dict[str, Any]) -> Stored:
+def _understand(raw: Raw) -> Stored:
     spec = raw["Spec"]
     return storing.understand(
         name=spec["Name"],
         config_id=raw["ID"],
         version_index=raw["Version"]["Index"],
-        data=base64.b64decode(spec.get("Data") or ""),
+        data=_data(raw),
         labels=spec.get("Labels") or {},
     )
 
 
-def _configs(answer: Any) -> list[dict[str, Any]]:
+def _data(raw: Raw) -> bytes:
+    return base64.b64decode(raw["Spec"].get("Data") or "")
+
+
+def _configs(answer: Any) -> Sequence[Raw]:
     if not isinstance(answer, list):
         raise Again("reading the record: Docker's answer is not a list")
     return answer
