@@ -9,7 +9,7 @@ set -euo pipefail
 PACKAGES=(
     ca-certificates curl make python3 python3-venv git
     postgresql-15 haproxy                                    # tests marked postgres and haproxy
-    debootstrap docker.io iproute2 iptables procps util-linux  # the lab
+    debootstrap iproute2 procps util-linux                   # the lab
 )
 [ $# -gt 0 ] && PACKAGES=("$@")
 
