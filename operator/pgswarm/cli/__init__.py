@@ -1,6 +1,43 @@
-"""The command line: one file per family of verbs."""
+"""The command line: one file for each family of verbs, and one way in which all of them fail.
+
+`pgswarm` is the entry of every container as well as a person's shell, so it starts quickly: a family declares its
+verbs and their options, and imports what does the work only when one is called. An agent's process thus never loads
+Docker's client, and a person's `--help` loads nothing at all.
+
+Exit codes: 0 done, 1 failed, 2 bad input. A failure is one line that says what to do; a traceback is for bugs, and
+only with `--debug`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pgswarm.cli import agents, cluster, documents, failures
+
+app = typer.Typer(
+    name="pgswarm",
+    help="PostgreSQL kept highly available on plain Docker Swarm, as a document says.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+documents.declare(app)
+cluster.declare(app)
+agents.declare(app)
+
+
+@app.callback()
+def root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an unexpected failure.")] = False,
+) -> None:
+    """PostgreSQL kept highly available on plain Docker Swarm, as a document says."""
+    failures.show_tracebacks = debug
 
 
 def main() -> None:
     """Entry point of `pgswarm`."""
-    raise SystemExit("not yet")
+    failures.ending_in_one_line(app)

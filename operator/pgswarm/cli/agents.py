@@ -1,0 +1,75 @@
+"""`member`, `router`, `operator`: the long-running processes. Each is the entry of a container, not for a shell.
+
+Names come from the environment that the service sets (PGSWARM_CLUSTER, PGSWARM_MEMBER); passwords and the control
+secret come from files and never from words or environment. What does the work is imported only here and only for the
+process that is asked for: an agent never loads Docker's client.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pgswarm.loop.run import Options
+
+Cluster = Annotated[str, typer.Option(envvar="PGSWARM_CLUSTER", help="Name of the cluster.")]
+Member = Annotated[str, typer.Option(envvar="PGSWARM_MEMBER", help="Name of the member.")]
+Folder = Annotated[Path | None, typer.Option(envvar="PGSWARM_DOCUMENTS", help="Folder of documents that is watched.")]
+Secret = Annotated[Path | None, typer.Option(envvar="PGSWARM_SECRET_FILE", help="File that holds the control secret.")]
+MemberImage = Annotated[str | None, typer.Option(envvar="PGSWARM_MEMBER_IMAGE", help="Image of members by default.")]
+RouterImage = Annotated[str | None, typer.Option(envvar="PGSWARM_ROUTER_IMAGE", help="Image of routers by default.")]
+
+
+def declare(app: typer.Typer) -> None:
+    """Add the verbs of this family."""
+    app.command()(operator)
+    app.command()(member)
+    app.command()(router)
+
+
+def operator(
+    documents: Folder = None,
+    secret_file: Secret = None,
+    member_image: MemberImage = None,
+    router_image: RouterImage = None,
+) -> None:
+    """Run the operator: in a service on the managers, with the engine's socket."""
+    import anyio
+
+    from pgswarm.loop import run
+
+    anyio.run(run.run, options(documents, secret_file, member_image, router_image))
+
+
+def options(
+    documents: Path | None, secret_file: Path | None, member_image: str | None, router_image: str | None
+) -> Options:
+    """The operator's options; what is not given keeps the default that is written there."""
+    from pgswarm.loop import run
+
+    chosen = run.Options(documents=documents)
+    if secret_file is not None:
+        chosen = replace(chosen, secret_file=secret_file)
+    if member_image is not None:
+        chosen = replace(chosen, member_image=member_image)
+    if router_image is not None:
+        chosen = replace(chosen, router_image=router_image)
+    return chosen
+
+
+def member(cluster: Cluster, member: Member) -> None:
+    """Run the agent beside PostgreSQL: the entry of a member's container."""
+    from pgswarm.member import main
+
+    main.run(cluster=cluster, member=member)
+
+
+def router(cluster: Cluster) -> None:
+    """Run the agent beside HAProxy: the entry of a router's container."""
+    from pgswarm.router import main
+
+    main.run(cluster=cluster)

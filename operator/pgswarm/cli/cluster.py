@@ -1,0 +1,123 @@
+"""`plan`, `reconcile` and `status`: one look at the clusters of this Swarm, from a manager.
+
+They look with the operator's own eyes (`loop/once`): the same observation, the same plan, the same words. `plan` and
+`status` change nothing; `reconcile --once` does what `plan` shows, once, and says what came of each step. All are
+safe beside running operators, because whatever two of them do at once is the same.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pgswarm.cli.agents import MemberImage, RouterImage, Secret, options
+from pgswarm.cli.documents import Output, OutputOption
+from pgswarm.cli.failures import BadInput
+
+if TYPE_CHECKING:
+    from pgswarm.core.status import Status
+    from pgswarm.loop.once import Passes
+
+Documents = Annotated[
+    Path | None,
+    typer.Argument(envvar="PGSWARM_DOCUMENTS", help="File or folder of documents; those in force if not given."),
+]
+
+
+def declare(app: typer.Typer) -> None:
+    """Add the verbs of this family."""
+    app.command()(status)
+    app.command()(plan)
+    app.command()(reconcile)
+
+
+def status(
+    cluster: Annotated[str | None, typer.Argument(help="One cluster; all of them if not given.")] = None,
+    secret_file: Secret = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Show every cluster: who is primary, what it survives, what is waited for and why."""
+    passes = _look(None, secret_file, None, None, act=False)
+    seen = [one for one in _statuses(passes) if cluster in (None, one.cluster)]
+    if cluster is not None and not seen:
+        raise BadInput(f"there is no cluster {cluster!r} in this Swarm; `pgswarm status` lists them all")
+    _answer(seen, passes, output)
+
+
+def plan(
+    documents: Documents = None,
+    secret_file: Secret = None,
+    member_image: MemberImage = None,
+    router_image: RouterImage = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Show what would be done now, and why; does nothing."""
+    passes = _look(documents, secret_file, member_image, router_image, act=False)
+    _answer(_statuses(passes), passes, output)
+
+
+def reconcile(
+    documents: Documents = None,
+    once: Annotated[bool, typer.Option("--once", help="One pass, then end.")] = False,
+    secret_file: Secret = None,
+    member_image: MemberImage = None,
+    router_image: RouterImage = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Do what `plan` shows, one time, and say what came of it."""
+    if not once:
+        raise BadInput("say --once; what goes on for ever is `pgswarm operator`")
+    passes = _look(documents, secret_file, member_image, router_image, act=True)
+    _answer(_statuses(passes), passes, output)
+
+
+def _look(
+    documents: Path | None, secret_file: Path | None, member_image: str | None, router_image: str | None, *, act: bool
+) -> Passes:
+    import anyio
+
+    from pgswarm.loop import once
+
+    if documents is not None and not documents.exists():
+        raise BadInput(f"{documents} does not exist")
+    chosen = options(documents, secret_file, member_image, router_image)
+
+    async def looking() -> Passes:
+        return await once.look(chosen, act=act)
+
+    return anyio.run(looking)
+
+
+def _statuses(passes: Passes) -> list[Status]:
+    from pgswarm.core.status import status_of
+
+    now = time.monotonic()
+    return [status_of(one.world, one.plan, now) for one in passes.clusters]
+
+
+def _answer(statuses: Sequence[Status], passes: Passes, output: Output) -> None:
+    """Print it, and leave with the code that the passes deserve."""
+    outcomes = [outcome for one in passes.clusters for outcome in one.outcomes]
+    if output is Output.JSON:
+        answer = {
+            "clusters": [one.model_dump(mode="json") for one in statuses],
+            "outcomes": [
+                {"step": one.title, "reason": one.reason, "worked": one.worked, "result": one.text} for one in outcomes
+            ],
+            "documentErrors": list(passes.document_errors),
+            "swarmError": passes.swarm_error,
+        }
+        print(json.dumps(answer, indent=2))
+    else:
+        from pgswarm.cli import show
+
+        show.console().print(show.outcomes(outcomes) if outcomes else show.statuses(statuses))
+        for line in (*passes.document_errors, *([passes.swarm_error] if passes.swarm_error else [])):
+            typer.secho(line, err=True, fg=typer.colors.RED)
+    if passes.exit_code:
+        raise typer.Exit(passes.exit_code)

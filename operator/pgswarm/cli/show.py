@@ -1,0 +1,156 @@
+"""Status, plan and their likes on a terminal of 80 columns.
+
+One rule of drawing: the table holds what is compared between members (node, role, state, lag, position); sentences
+stand below it, each on lines of its own, so that a reason is never cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from pgswarm.core.status import MemberStatus, RouterStatus, Status, StepStatus
+
+if TYPE_CHECKING:
+    from pgswarm.loop.worker import Outcome
+
+GOOD = "green"
+BAD = "red"
+WAITING = "yellow"
+
+
+def console(width: int | None = None) -> Console:
+    """Where people read; colours only on a terminal."""
+    return Console(width=width, highlight=False, soft_wrap=False)
+
+
+def statuses(many: Iterable[Status]) -> Group:
+    """All clusters, one below the other."""
+    drawn: list[RenderableType] = []
+    for one in many:
+        drawn += [Text(), status(one)] if drawn else [status(one)]
+    return Group(*drawn) if drawn else Group(Text("no clusters"))
+
+
+def status(one: Status) -> Group:
+    """One cluster."""
+    colour = GOOD if one.healthy else WAITING if "serves" in one.summary else BAD
+    head = Text.assemble((one.cluster, "bold"), "  ", (one.summary, colour))
+    lines: list[RenderableType] = [head]
+    if one.term is not None:
+        lines.append(_fact("record", f"term {one.term}, revision {one.revision}, primary {one.primary}"))
+        lines.append(_fact("commits", one.durability))
+    if one.last_change:
+        lines.append(_fact("last", one.last_change))
+    if one.document:
+        lines.append(_fact("document", one.document))
+    if one.leader:
+        lines.append(_fact("operator", one.leader))
+    if one.members:
+        lines += [Text(), _members(one)]
+    if one.routers:
+        lines += [Text(), _routers(one.routers)]
+    lines += _sentences("problems", BAD, _problems(one))
+    lines += _sentences("documents", BAD, one.errors)
+    lines += _sentences("waits", WAITING, one.waits)
+    if one.steps:
+        lines += [Text(), *steps(one.steps)]
+    return Group(*lines)
+
+
+def outcomes(many: Iterable[Outcome]) -> Group:
+    """What was done, and what came of it."""
+    lines: list[RenderableType] = []
+    for one in many:
+        lines.append(Text.assemble((f"{one.title}: ", "bold"), (one.text, GOOD if one.worked else BAD)))
+        lines.append(_indented(one.reason, 4, "dim"))
+    return Group(*lines) if lines else Group(Text("nothing to do"))
+
+
+def steps(many: Iterable[StepStatus]) -> list[RenderableType]:
+    """What is planned: each step, and below it why."""
+    lines: list[RenderableType] = [Text("steps", style="bold")]
+    for step in many:
+        lines.append(_indented(step.step, 2))
+        lines.append(_indented(step.reason, 4, "dim"))
+        if step.state:
+            lines.append(_indented(step.state, 4, BAD))
+    return lines
+
+
+def _members(one: Status) -> Table:
+    table = _table("member", "node", "role", "state", "counts", "lag", "position")
+    for member in one.members:
+        mark = "*" if member.name == one.primary else " "
+        lag = f"{member.lag:.1f} s" if member.lag is not None else ""
+        table.add_row(
+            f"{mark}{member.name}",
+            member.node,
+            Text(member.role, style=_colour(member)),
+            member.state,
+            "yes" if member.counted else "no",
+            lag,
+            member.position,
+        )
+    return table
+
+
+def _colour(member: MemberStatus) -> str:
+    if member.problem:
+        return BAD
+    return GOOD if member.state in ("serving", "streaming") else WAITING
+
+
+def _routers(many: tuple[RouterStatus, ...]) -> Table:
+    table = _table("router", "haproxy", "writers to", "readers to", "sessions")
+    for router in many:
+        colour = BAD if router.problem else GOOD if router.primary else WAITING
+        table.add_row(
+            f" {router.name}",
+            Text(router.state, style=colour),
+            router.primary or "(held)",
+            ", ".join(router.readers) or "-",
+            str(router.sessions),
+        )
+    return table
+
+
+def _problems(one: Status) -> list[str]:
+    return [
+        *(f"{member.name}: {member.problem}" for member in one.members if member.problem),
+        *(f"router {router.name}: {router.problem}" for router in one.routers if router.problem),
+        *(
+            f"{member.name}: waits for a restart of PostgreSQL: {', '.join(member.pending_restart)}"
+            for member in one.members
+            if member.pending_restart
+        ),
+    ]
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0), collapse_padding=True)
+    for name in columns:
+        table.add_column(name, overflow="fold", justify="right" if name in ("lag", "sessions") else "left")
+    return table
+
+
+def _fact(name: str, text: str) -> Table:
+    line = Table.grid(padding=(0, 1, 0, 0))
+    line.add_column(width=9, style="dim")
+    line.add_column(overflow="fold")
+    line.add_row(f" {name}", Text(text))
+    return line
+
+
+def _sentences(title: str, colour: str, texts: Iterable[str]) -> list[RenderableType]:
+    lines: list[RenderableType] = [_indented(text, 2, colour) for text in texts]
+    return [Text(), Text(title, style="bold"), *lines] if lines else []
+
+
+def _indented(text: str, by: int, style: str = "") -> Padding:
+    return Padding(Text(text, style=style), (0, 0, 0, by))

@@ -1,0 +1,218 @@
+"""Status: one cluster for people, as a tree; made from what a plan was made from, so it can say nothing else.
+
+Every line of it is a fact of the world or a reason of the plan, in the words of the log. Nothing ever reads a status
+back: it is a picture, not a source (`cli/show` draws it, `-o json` prints it, the operator serves it).
+
+What is not known is said to be not known, with the reason; a member that was never heard is listed all the same,
+because the record or the document names it.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from pgswarm.core import steps
+from pgswarm.core.base import Message
+from pgswarm.core.claim import Claim, member_of
+from pgswarm.core.record import Record
+from pgswarm.core.reports import Data, MemberReport, Progress, Role, RouterReport, Serving
+from pgswarm.core.wal import show_lsn
+from pgswarm.core.world import Unknown, World
+
+
+class MemberStatus(Message):
+    """One member as its agent describes it, or why it cannot."""
+
+    name: str
+    node: str = ""
+    role: str = Field(default="unknown", description="primary, standby, fenced, none or unknown")
+    state: str = Field(default="", description="one word or two: serving, streaming, clone 40 %, not heard")
+    counted: bool = Field(default=False, description="the claim names it: it holds every acknowledged commit, or may")
+    position: str = Field(default="", description="LSN and timeline")
+    lag: float | None = Field(default=None, description="seconds behind in replay")
+    pending_restart: tuple[str, ...] = ()
+    problem: str = ""
+
+
+class RouterStatus(Message):
+    """One router."""
+
+    name: str
+    state: str = ""
+    primary: str = Field(default="", description="the member that writers are sent to; empty: they are held")
+    readers: tuple[str, ...] = ()
+    sessions: int = 0
+    problem: str = ""
+
+
+class StepStatus(Message):
+    """What is about to be done, and why."""
+
+    step: str
+    reason: str
+    state: str = Field(default="", description="why it has not worked yet; empty if it has not been tried")
+
+
+class Status(Message):
+    """One cluster at one moment, as one operator sees it."""
+
+    cluster: str
+    summary: str = Field(description="one line: how it is")
+    healthy: bool = Field(description="a primary serves, everyone is as wanted, nothing waits")
+    operator: str = ""
+    leader: str = Field(default="", description="the operator that acts")
+    term: int | None = None
+    revision: int | None = None
+    primary: str = ""
+    durability: str = Field(default="", description="what the cluster survives without losing a commit, in words")
+    document: str = Field(default="", description="where the document in force came from")
+    members: tuple[MemberStatus, ...] = ()
+    routers: tuple[RouterStatus, ...] = ()
+    steps: tuple[StepStatus, ...] = ()
+    waits: tuple[str, ...] = ()
+    errors: tuple[str, ...] = Field(default=(), description="mistakes in documents; they change nothing")
+    last_change: str = Field(default="", description="why the record was last written")
+
+
+def status_of(
+    world: World,
+    plan: steps.Plan,
+    now: float,
+    *,
+    failed: dict[str, steps.Failed] | None = None,
+    errors: tuple[str, ...] = (),
+    source: str = "",
+) -> Status:
+    """The status of a cluster from what is known of it and what is planned for it."""
+    record = world.record if isinstance(world.record, Record) else None
+    members = tuple(_member(world, record, name, now) for name in _names(world, record))
+    routers = tuple(_router(world, name, now) for name in sorted(world.routers))
+    serving = record is not None and _serves(world, record, now)
+    return Status(
+        cluster=world.cluster,
+        summary=_summary(world, record, plan, serving),
+        healthy=serving and plan.at_rest and not errors and not _any_problem(members, routers),
+        operator=world.operator,
+        leader=world.leader or world.operator,
+        term=record.term if record else None,
+        revision=record.revision if record else None,
+        primary=record.primary_member if record else "",
+        durability=in_words(record.claim) if record else "",
+        document=source,
+        members=members,
+        routers=routers,
+        steps=tuple(_step(step, failed or {}, now) for step in plan.steps),
+        waits=plan.waits,
+        errors=errors,
+        last_change=record.reason if record else "",
+    )
+
+
+def _any_problem(members: tuple[MemberStatus, ...], routers: tuple[RouterStatus, ...]) -> bool:
+    return any(one.problem for one in members) or any(one.problem for one in routers)
+
+
+def in_words(claim: Claim) -> str:
+    """What a claim is worth: how many of its members may be lost at once without losing a commit."""
+    others = claim.r - 1
+    names = ", ".join(member_of(name) for name in claim.members)
+    if others == 0:
+        return f"one copy counted: losing {names} loses commits"
+    if others == 1:
+        return f"survives the loss of any one of {names}"
+    return f"survives the loss of any {others} of {names}"
+
+
+def _names(world: World, record: Record | None) -> list[str]:
+    """Every member that is wanted or remembered, in the document's order."""
+    wanted = [one.name for one in world.document.instances()] if world.document else []
+    remembered = list(record.members) if record else []
+    return list(dict.fromkeys([*wanted, *remembered, *sorted(world.members)]))
+
+
+def _summary(world: World, record: Record | None, plan: steps.Plan, serving: bool) -> str:
+    if isinstance(world.record, Unknown):
+        return f"the record cannot be read: {world.record.why}"
+    if record is None:
+        return "being created" if world.document else "no document"
+    if serving:
+        going_on = "all is as the document says" if plan.at_rest else "not yet as the document says"
+        return f"{record.primary_member} serves; {going_on}"
+    return f"{record.primary_member} does not serve" + (f": {plan.waits[0]}" if plan.waits else "")
+
+
+def _serves(world: World, record: Record, now: float) -> bool:
+    report = world.present(record.primary_member, now)
+    return report is not None and report.incarnation == record.primary and report.serving is Serving.PRIMARY
+
+
+def _member(world: World, record: Record | None, name: str, now: float) -> MemberStatus:
+    places = {place.member: place for place in (*(record.places if record else ()), *world.places)}
+    node = places[name].node_name if name in places else ""
+    counted = record is not None and record.claim.names(name)
+    trouble = next((wanted.trouble for wanted in world.wanted.values() if wanted.member == name), "")
+    gone = world.gone(name, now)
+    report = world.report(name)
+    if gone is not None or report is None:
+        why = gone or "not heard yet"
+        last = str(report.position) if report and report.position else ""
+        return MemberStatus(
+            name=name,
+            node=node,
+            state="gone" if report else "not heard",
+            counted=counted,
+            position=last,
+            problem=f"{why}; {trouble}" if trouble else why,
+        )
+    return MemberStatus(
+        name=name,
+        node=node,
+        role=report.role.value,
+        state=_state(report),
+        counted=counted,
+        position=f"{show_lsn(report.position.lsn)} tl {report.position.timeline}" if report.position else "",
+        lag=report.lag,
+        pending_restart=report.pending_restart,
+        problem=report.problem.text if report.problem else trouble,
+    )
+
+
+def _state(report: MemberReport) -> str:
+    if report.progress is not None:
+        return _in_percent(report.progress)
+    if report.data is not Data.READY:
+        return f"data: {report.data.value}"
+    if report.serving is Serving.PRIMARY:
+        return "serving"
+    if report.role is Role.STANDBY:
+        return "streaming" if report.upstream else "not streaming"
+    return report.postgres.value
+
+
+def _in_percent(progress: Progress) -> str:
+    return f"{progress.what} {100 * progress.done // progress.total} %" if progress.total else progress.what
+
+
+def _router(world: World, name: str, now: float) -> RouterStatus:
+    sighting = world.routers[name]
+    report: RouterReport | None = sighting.report
+    if report is None:
+        return RouterStatus(name=name, state="not heard", problem=sighting.why)
+    silent = sighting.is_gone or sighting.silence(now) > world.detection
+    return RouterStatus(
+        name=name,
+        state="gone" if silent else report.haproxy,
+        primary=member_of(report.primary) if report.primary else "",
+        readers=report.replicas,
+        sessions=report.sessions,
+        problem=report.problem.text if report.problem else (sighting.why if silent else ""),
+    )
+
+
+def _step(step: steps.Step, failed: dict[str, steps.Failed], now: float) -> StepStatus:
+    failure = failed.get(step.key)
+    state = ""
+    if failure is not None:
+        pause = max(0.0, failure.retry_at - now)
+        state = f"failed {failure.times} times: {failure.reason}; again in {pause:.0f} s"
+    return StepStatus(step=steps.title(step), reason=step.reason, state=state)
