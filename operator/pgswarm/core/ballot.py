@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pgswarm.core.claim import Claim, Incarnation, Sync, member_of
+from pgswarm.core.claim import Claim, Incarnation, member_of
+from pgswarm.core.durability import alone
 from pgswarm.core.record import LINEAGE_KEPT, Record
 from pgswarm.core.reports import Data, MemberReport, Postgres, Role, Serving
 from pgswarm.core.steps import NOTHING, AskPromise, Plan, WriteRecord
@@ -53,7 +54,7 @@ def health(world: World, record: Record, now: float) -> Health:
         return Health(lost=True, coming=False, reason=f"PostgreSQL of {name} is {report.postgres.value}")
     if report.serving is Serving.PRIMARY:
         return Health(lost=False, coming=False, reason=f"{name} is serving")
-    since = world.not_serving_since
+    since = None if world.not_serving_since is None else max(world.not_serving_since, world.awake_since)
     if since is not None and now - since > HANG_TIMEOUT:
         return Health(lost=True, coming=False, reason=f"{name} has not served for {now - since:.0f} s")
     return Health(lost=False, coming=True, reason=f"{name} is on its way: PostgreSQL is {report.postgres.value}")
@@ -64,16 +65,21 @@ def ballot(world: World, record: Record, primary: Health, now: float) -> Plan:
     reports = _claimed(world, record, now)
     term = max([record.term + 1, *(report.promised for report in reports.values())])
     promised = {name: report for name, report in reports.items() if has_promised(report, term)}
+    strays = [name for name, report in promised.items() if not _on_the_line(report, record)]
+    fit = {name: report for name, report in promised.items() if name not in strays}
     needed = record.claim.quorum
-    if record.primary in promised or len(promised) >= needed:
-        return _elect(world, record, promised, term, primary)
+    if record.primary in fit or len(fit) >= needed:
+        return _elect(world, record, fit, term, primary)
+    own = reports.get(record.primary)
+    fenced = own is not None and own.promised > record.term
     askable = [
         name
         for name, report in reports.items()
-        if name != record.primary and name not in promised and report.data is Data.READY
+        if (name != record.primary or fenced) and name not in promised and report.data is Data.READY
     ]
-    others = [name for name in promised if name != record.primary]
-    if len(others) + len(askable) >= needed:
+    others = [name for name in (*fit, *askable) if name != record.primary]
+    if askable and (fenced or len(others) >= needed):
+        # A primary that fenced itself for an undecided term is asked too: its word is a quorum by itself.
         return Plan(
             steps=tuple(
                 AskPromise(
@@ -84,12 +90,11 @@ def ballot(world: World, record: Record, primary: Health, now: float) -> Plan:
                 for name in askable
             )
         )
-    own = reports.get(record.primary)
-    if own is not None and own.promised > record.term:
-        # It fenced itself for a term that was not decided; its promise is a quorum by itself once it is settled.
-        ask = AskPromise(member=member_of(record.primary), term=term, reason=f"{primary.reason}; its word suffices")
-        return Plan(steps=(ask,))
-    if own is not None and own.data is Data.READY:
+    if strays:
+        found = ", ".join(f"{member_of(name)} at {promised[name].position}" for name in strays)
+        text = f"no failover: {found} is off the line of the record's history; a person must look"
+        return Plan(waits=(text,), again=2.0)
+    if may_resume(world, record, now):
         return Plan(waits=(f"{primary.reason}; no successor can be had, so it is to resume term {record.term}",))
     missing = [
         f"{member_of(name)} ({world.gone(member_of(name), now) or _why_not(world, name)})"
@@ -105,14 +110,25 @@ def ballot(world: World, record: Record, primary: Health, now: float) -> Plan:
 
 def has_promised(report: MemberReport, term: int) -> bool:
     """Is this report a promise of `term` with a final position?"""
-    return report.promised >= term and report.settled and report.position is not None
+    return report.data is Data.READY and report.promised >= term and report.settled and report.position is not None
+
+
+def may_resume(world: World, record: Record, now: float) -> bool:
+    """Is the record's primary there, the same data directory still, and bound to nothing newer?"""
+    own = world.present(record.primary_member, now)
+    return (
+        own is not None and own.incarnation == record.primary and own.data is Data.READY and own.promised <= record.term
+    )
 
 
 def raised(world: World, record: Record, now: float) -> Plan:
     """After an abandoned ballot: lift the term over the promises, so that those members obey again.
 
-    Nobody is fenced and nothing is promoted: same primary, same claim, same timeline.
+    Nobody is fenced and nothing is promoted: same primary, same claim, same timeline. Only for a primary that can
+    be talked to: while nobody knows of it, the promises are a ballot's, which is about to need them.
     """
+    if not may_resume(world, record, now):
+        return NOTHING
     promises = {
         name: report.promised
         for name in record.members
@@ -129,32 +145,33 @@ def raised(world: World, record: Record, now: float) -> Plan:
     return Plan(steps=(WriteRecord(record=record.amended(reason, term=term, lineage=lineage), reason=reason),))
 
 
-def _elect(world: World, record: Record, promised: dict[Incarnation, MemberReport], term: int, primary: Health) -> Plan:
-    fit = [name for name, report in promised.items() if report.position and lies_on(report.position, record.lineage)]
-    if not fit:
-        return Plan(waits=("no failover: none of the promisers' logs lies on the lineage; a person must look",))
+def _elect(world: World, record: Record, fit: dict[Incarnation, MemberReport], term: int, primary: Health) -> Plan:
     order = list(record.members)
 
     def furthest(name: Incarnation) -> tuple[int, int, bool, int]:
-        position = promised[name].position
+        position = fit[name].position
         rank, lsn = progress(position, record.lineage) if position else (-1, 0)
         return (rank, lsn, name == record.primary, -order.index(member_of(name)))
 
     winner = max(fit, key=furthest)
-    position = promised[winner].position
+    position = fit[winner].position
     if position is None:
         return NOTHING
     reign = Reign(term=term, incarnation=winner, timeline=next_timeline(position, record.lineage), fork=position.lsn)
-    reason = f"{primary.reason}; {member_of(winner)} is furthest at {position} of {len(promised)} that promised"
+    reason = f"{primary.reason}; {member_of(winner)} is furthest at {position} of {len(fit)} that promised"
     successor = record.amended(
         reason,
         term=term,
         primary=winner,
         claim=Claim(members=(winner,), r=1),
-        sync=Sync(),
+        sync=alone(world.document),
         lineage=(*record.lineage, reign)[-LINEAGE_KEPT:],
     )
     return Plan(steps=(WriteRecord(record=successor, reason=reason),))
+
+
+def _on_the_line(report: MemberReport, record: Record) -> bool:
+    return report.position is not None and lies_on(report.position, record.lineage)
 
 
 def _claimed(world: World, record: Record, now: float) -> dict[Incarnation, MemberReport]:

@@ -11,7 +11,7 @@ term (`application_name`), so a stream of another reign or of a data directory m
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from pgswarm.core.base import Value
 
@@ -44,6 +44,12 @@ class Claim(Value):
     def _sorted(cls, value: tuple[Incarnation, ...]) -> tuple[Incarnation, ...]:
         return tuple(sorted(set(value)))
 
+    @model_validator(mode="after")
+    def _possible(self) -> Claim:
+        if self.r > len(self.members):
+            raise ValueError(f"{self.r} copies cannot be on {len(self.members)} members")
+        return self
+
     @property
     def quorum(self) -> int:
         """How many promises meet every set of `r` members: |M| - r + 1."""
@@ -71,6 +77,12 @@ class Sync(Value):
     @classmethod
     def _sorted(cls, value: tuple[Incarnation, ...]) -> tuple[Incarnation, ...]:
         return tuple(sorted(set(value)))
+
+    @model_validator(mode="after")
+    def _possible(self) -> Sync:
+        if self.k > len(self.names) or bool(self.k) != bool(self.names):
+            raise ValueError(f"a commit cannot wait for {self.k} of {len(self.names)} standbys")
+        return self
 
     def named(self, member: str) -> bool:
         return any(member_of(name) == member for name in self.names)

@@ -10,6 +10,9 @@ next is thought about (PROTOCOL, 'Moving claim and sync'):
   order of that very revision: then the claim, by compare-and-set on that same revision (C1, C3).
 - one change of sync alters either k or one name, never both (C6).
 
+With `required` the same, but a primary without a standby waits for a name that nobody bears, in place of going on
+alone: the claim may shrink to it, its sync never to nothing.
+
 A crash between any two of these leaves a record whose sync implies its claim; the next pass goes on from there.
 """
 
@@ -17,14 +20,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pgswarm.core.claim import Claim, Incarnation, Sync, application_name, member_of
+from pgswarm.core.claim import Claim, Incarnation, Sync, application_name, incarnation, member_of
 from pgswarm.core.record import Record
 from pgswarm.core.reports import Data, MemberReport, Role, Walsender
+from pgswarm.core.spec import PostgresCluster
 from pgswarm.core.steps import NOTHING, Plan, WriteRecord
 from pgswarm.core.world import World
 
 ABSENCE = 1.0
 """Seconds that a reachable standby may be without a stream (a reconnect takes 0.2) before it counts as lost."""
+
+NOBODY = incarnation("pgswarm_nobody", "00000000")
+"""No member can have this name (an underscore): commits that wait for it wait until a standby is there."""
+
+
+def alone(document: PostgresCluster | None) -> Sync:
+    """What a primary without a standby waits for."""
+    required = document is not None and document.spec.durability == "required"
+    return Sync(k=1, names=(NOBODY,)) if required else Sync()
 
 
 def moves(world: World, record: Record, now: float) -> Plan:
@@ -34,14 +47,14 @@ def moves(world: World, record: Record, now: float) -> Plan:
         return NOTHING
     if primary.heeded is None or primary.heeded[0] != record.term:
         return NOTHING
-    if world.document is not None and world.document.spec.durability == "async":
-        return Plan(waits=("durability async is not built yet; the cluster is kept as preferred",))
     streaming = list(standbys(world, record, primary, now))
     counted = [name for name in record.claim.members if name != record.primary]
     lost = [name for name in {*counted, *record.sync.names} if _is_lost(world, record, primary, name, now)]
-    if record.claim.r == 1:
-        return _from_one(world, record, primary, streaming, lost)
-    return _from_two(world, record, primary, streaming, lost)
+    said = (_from_one if record.claim.r == 1 else _from_two)(world, record, primary, streaming, lost, now)
+    if world.document is not None and world.document.spec.durability == "async":
+        text = "durability async is not built yet; the cluster is kept as preferred"
+        return said.and_then(Plan(waits=(text,)))
+    return said
 
 
 def standbys(world: World, record: Record, primary: MemberReport, now: float) -> tuple[Incarnation, ...]:
@@ -66,24 +79,37 @@ def standbys(world: World, record: Record, primary: MemberReport, now: float) ->
 
 
 def _from_one(
-    world: World, record: Record, primary: MemberReport, streaming: list[Incarnation], lost: list[Incarnation]
+    world: World,
+    record: Record,
+    primary: MemberReport,
+    streaming: list[Incarnation],
+    lost: list[Incarnation],
+    now: float,
 ) -> Plan:
     """Claim ({primary}, 1): bring one standby into sync, then into the claim."""
-    if not record.sync.names:
-        if not streaming:
-            return NOTHING
+    if any(name not in lost for name in record.sync.names):
+        return _strengthen(world, record, primary, Claim(members=(record.primary, *record.sync.names), r=2))
+    if streaming:
         first = streaming[0]
         reason = f"{member_of(first)} streams: commits shall wait for it"
         return _write(record, reason, sync=Sync(k=1, names=(first,)))
-    gone = [name for name in record.sync.names if name in lost]
-    if gone:
-        reason = f"{_members(gone)} left before it was counted: commits wait for nobody"
-        return _write(record, reason, sync=Sync())
-    return _strengthen(world, record, primary, Claim(members=(record.primary, *record.sync.names), r=2))
+    resting = alone(world.document)
+    if record.sync != resting:
+        waited_for = _members(name for name in record.sync.names if name != NOBODY)
+        then = "commits wait until a standby is there" if resting.k else "commits wait for nobody"
+        return _write(record, f"no standby is there ({waited_for} was waited for): {then}", sync=resting)
+    if resting.k:
+        return Plan(waits=("writes wait: no standby is there, and durability is required",))
+    return NOTHING
 
 
 def _from_two(
-    world: World, record: Record, primary: MemberReport, streaming: list[Incarnation], lost: list[Incarnation]
+    world: World,
+    record: Record,
+    primary: MemberReport,
+    streaming: list[Incarnation],
+    lost: list[Incarnation],
+    now: float,
 ) -> Plan:
     """Claim ({primary, …}, 2): add who has come, drop who has gone, or go on alone."""
     counted = [name for name in record.claim.members if name != record.primary]
@@ -99,10 +125,12 @@ def _from_two(
         reason = f"{member_of(came[0])} streams: it is counted too"
         return _write(record, reason, claim=Claim(members=(record.primary, *names), r=2), sync=Sync(k=1, names=names))
     if not alive:
-        if world.document is not None and world.document.spec.durability == "required":
+        resting = alone(world.document)
+        if resting.k and not any(_is_renewed(world, name, now) for name in counted):
             return Plan(waits=(f"writes wait: {_members(lost)} gone, and durability is required",))
-        reason = f"{_members(lost)} gone: {record.primary_member} goes on alone"
-        return _write(record, reason, claim=Claim(members=(record.primary,), r=1), sync=Sync())
+        then = "writes wait until it is back" if resting.k else f"{record.primary_member} goes on alone"
+        reason = f"{_members(lost)} gone: {then}"
+        return _write(record, reason, claim=Claim(members=(record.primary,), r=1), sync=resting)
     gone = [name for name in record.sync.names if name in lost]
     if gone:
         kept = tuple(name for name in record.sync.names if name != gone[0])
@@ -152,6 +180,12 @@ def _is_lost(world: World, record: Record, primary: MemberReport, name: Incarnat
         return True
     since = world.absent_since.get(name)
     return since is not None and now - max(since, world.awake_since) > ABSENCE
+
+
+def _is_renewed(world: World, name: Incarnation, now: float) -> bool:
+    """Does its member say that this data directory is no more? It can be made anew only once it is not counted."""
+    report = world.present(member_of(name), now)
+    return report is not None and report.incarnation != name
 
 
 def _stream(primary: MemberReport, name: Incarnation, term: int) -> Walsender | None:

@@ -38,7 +38,7 @@ class Record(Value):
     primary: Incarnation
     claim: Claim
     sync: Sync = Sync()
-    lineage: tuple[Reign, ...]
+    lineage: tuple[Reign, ...] = Field(min_length=1)
     places: tuple[Place, ...]
     system_id: str = ""
     reason: str = Field(default="", description="why the last write was made, for people")

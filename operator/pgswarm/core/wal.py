@@ -66,12 +66,15 @@ def progress(position: Position, lineage: Lineage) -> tuple[int, int]:
 
 
 def _rank(position: Position, lineage: Lineage) -> int | None:
-    """Index of the last reign on this timeline (a raised term keeps its timeline), or None if off the line."""
+    """Index of the last reign on this timeline (a raised term keeps its timeline), or None if off the line.
+
+    A later reign may have forked below an earlier fork (loss accepted by a person): the lowest of them counts.
+    """
     on_it = [index for index, reign in enumerate(lineage) if reign.timeline == position.timeline]
     if not on_it:
         return None
-    left_at = lineage[on_it[-1] + 1].fork if on_it[-1] + 1 < len(lineage) else None
-    return on_it[-1] if left_at is None or position.lsn <= left_at else None
+    left_at = min((reign.fork for reign in lineage[on_it[-1] + 1 :]), default=position.lsn)
+    return on_it[-1] if position.lsn <= left_at else None
 
 
 def next_timeline(position: Position, lineage: Lineage) -> int:

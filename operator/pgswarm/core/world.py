@@ -110,7 +110,8 @@ class World:
         since = max(self.awake_since, sighting.heard_at if sighting and sighting.heard_at else 0.0)
         if sighting is None or sighting.report is None:
             return f"{member} has not been heard yet" + (f" ({sighting.why})" if sighting and sighting.why else "")
-        if not sighting.connected and sighting.closed_at is not None and now - sighting.closed_at >= CLOSED_GRACE:
+        closed = None if sighting.connected or sighting.closed_at is None else max(sighting.closed_at, self.awake_since)
+        if sighting.closed_at is not None and closed is not None and now - closed >= CLOSED_GRACE:
             return f"{member} closed its connection {now - sighting.closed_at:.1f} s ago ({sighting.why})"
         if now - since > self.detection:
             return f"{member} has been silent for {now - since:.1f} s"
