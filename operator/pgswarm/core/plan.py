@@ -4,13 +4,13 @@ An ordered ladder of small rules. The first that has something urgent to say spe
 pass; then everything is looked at again); orders, routes and the upkeep of services ride along, because they follow
 from the record as it is and never wait for what it will be.
 
-    document     the newest edit becomes the one in force
     newer        somebody has seen a newer record than we: read again, or stop and call a person
     first        no record yet: begin
     failover     the primary is lost: ballot
     raise        a needless ballot left promises behind
     grow         the record learns of the system and of new members
     durability   claim and sync move towards what the standbys allow
+    document     the newest edit becomes the one in force
     orders       everyone is told what the record says
     upkeep       networks, secrets and services exist and are as wanted
 
@@ -33,6 +33,7 @@ from pgswarm.core.orders import (
     router_order_for,
 )
 from pgswarm.core.record import Record
+from pgswarm.core.reports import MemberReport
 from pgswarm.core.spec import PostgresCluster, seconds
 from pgswarm.core.steps import (
     NOTHING,
@@ -46,7 +47,7 @@ from pgswarm.core.steps import (
     StoreDocument,
 )
 from pgswarm.core.swarmview import SwarmView
-from pgswarm.core.world import Unknown, Wanted, World
+from pgswarm.core.world import Told, Unknown, Wanted, World
 
 REFUSED_PAUSE = 2.0
 """Seconds before an order that was refused is sent again unchanged."""
@@ -55,16 +56,15 @@ REFUSED_PAUSE = 2.0
 READ_PAUSE = 0.3
 """Seconds between two readings of a record that is older than what an agent has seen."""
 
+RESTORED_PAUSE = 2.0
+"""Seconds between two readings of a record that was read after that and was still the older one."""
+
 
 def plan(world: World, now: float) -> Plan:
     """What to do about this cluster now, and what is waited for."""
     taken_over = _document(world)
-    if taken_over is not NOTHING:
+    if world.document is None or world.leader is not None or (world.record is None and taken_over.steps):
         return taken_over
-    if world.document is None:
-        return NOTHING
-    if world.leader is not None:
-        return Plan(waits=())
     if isinstance(world.record, Unknown):
         return Plan(waits=(f"the record cannot be read: {world.record.why}",), again=1.0).and_then(
             _upkeep(world, None, now)
@@ -75,22 +75,26 @@ def plan(world: World, now: float) -> Plan:
     newer = _newer(world, record, now)
     if newer is not NOTHING:
         return newer
-    return _record_rules(world, record, now).and_then(_orders(world, record, now)).and_then(_upkeep(world, record, now))
+    said = _record_rules(world, record, now).and_then(taken_over).and_then(_orders(world, record, now))
+    return said if taken_over.steps else said.and_then(_upkeep(world, record, now))
 
 
 def _record_rules(world: World, record: Record, now: float) -> Plan:
-    primary = ballot.health(world, record, now)
-    if primary.lost:
-        return ballot.ballot(world, record, primary, now)
-    if not world.awake_since or record.primary_member not in world.members:
+    if not world.awake_since:
         return NOTHING
+    primary = ballot.health(world, record, now)
     waits = Plan(waits=(primary.reason,), again=1.0) if primary.coming else NOTHING
+    if primary.lost:
+        waits = ballot.ballot(world, record, primary, now)
+        if waits.steps or not ballot.may_resume(world, record, now):
+            return waits
+        # It cannot be replaced, so it is to come back; what keeps it waiting may be a standby that is gone.
     for rule in (ballot.raised, bootstrap.completed, durability.moves):
         said = rule(world, record, now)
         if said.steps:
             return said.and_then(waits)
         waits = waits.and_then(said)
-    if not primary.coming and world.present(record.primary_member, now) is None:
+    if not (primary.coming or primary.lost) and world.present(record.primary_member, now) is None:
         return waits.and_then(Plan(waits=(primary.reason,), again=0.2))
     return waits
 
@@ -121,14 +125,17 @@ def _newer(world: World, record: Record, now: float) -> Plan:
             continue
         if report.cluster != world.cluster or sighting.heard_at is None:
             continue
+        again = ReadRecord(reason=f"{member} has accepted {report.accepted}, newer than {key}")
         if sighting.heard_at >= world.record_read_at and now - world.record_read_at > READ_PAUSE:
-            return Plan(steps=(ReadRecord(reason=f"{member} has accepted {report.accepted}, newer than {key}"),))
+            return Plan(steps=(again,))
         text = (
             f"{member} has accepted an order of term {report.accepted[0]}, revision {report.accepted[1]}, but the "
             f"record in Swarm's store is older (term {key[0]}, revision {key[1]}): Swarm was restored from a backup, "
             "or the record was made anew. Nothing is done until a person decides; the running primary goes on"
         )
-        return Plan(waits=(text,), again=2.0)
+        # Reads of Swarm's store can be stale, and the one who knows better may be silent by now: keep reading.
+        stale = now - world.record_read_at > RESTORED_PAUSE
+        return Plan(steps=(again,) if stale else (), waits=(text,), again=RESTORED_PAUSE)
     return NOTHING
 
 
@@ -154,10 +161,9 @@ def _orders(world: World, record: Record, now: float) -> Plan:
         digest = _digest(report.boot, message.model_dump_json())
         told = world.told.get(member)
         refused_lately = told is not None and not told.accepted and now - told.at < REFUSED_PAUSE
-        if told is not None and told.digest == digest and (told.accepted or refused_lately):
-            if not told.accepted:
-                waits.append(f"{member} refuses: {told.reason}")
-        elif report.promised <= record.term:
+        if told is not None and told.digest == digest and refused_lately:
+            waits.append(f"{member} refuses: {told.reason}")
+        elif report.promised <= record.term and not _knows(report, record, settings_, told, digest):
             steps.append(SendOrder(member=member, message=message, digest=digest, reason=record.reason))
         if report.problem is not None:
             waits.append(f"{member}: {report.problem.text}")
@@ -171,11 +177,27 @@ def _orders(world: World, record: Record, now: float) -> Plan:
         to_router = RouterOrderMessage(order=routed, contacts=contacts)
         digest = _digest(seen.boot, to_router.model_dump_json())
         told = world.told.get(f"router {router}")
-        if told is None or told.digest != digest or (not told.accepted and now - told.at >= REFUSED_PAUSE):
+        knows = seen.heeded == (record.term, record.revision)
+        if told is not None:
+            knows = knows and told.digest == digest
+            knows = knows or (not told.accepted and now - told.at < REFUSED_PAUSE)
+        if not knows:
             steps.append(SendRouterOrder(router=router, message=to_router, digest=digest, reason=record.reason))
         if seen.problem is not None:
             waits.append(f"router {router}: {seen.problem.text}")
     return Plan(steps=tuple(steps), waits=tuple(waits), again=REFUSED_PAUSE if waits else None)
+
+
+def _knows(report: MemberReport, record: Record, settings_: Settings, told: Told | None, digest: str) -> bool:
+    """Has this member heard it all: this revision since it started, these settings, these addresses?
+
+    What this operator has told is remembered; of what others told, the report says enough.
+    """
+    if report.heeded != (record.term, record.revision):
+        return False
+    if told is not None:
+        return told.digest == digest and told.accepted
+    return report.settings_digest in ("", settings_.digest)
 
 
 def _upkeep(world: World, record: Record | None, now: float) -> Plan:
@@ -190,6 +212,7 @@ def _upkeep(world: World, record: Record | None, now: float) -> Plan:
         return ground
     steps: list[EnsureService] = []
     waits: list[str] = list(world.place_problems)
+    changing: str | None = None
     for wanted in world.wanted.values():
         if wanted.foreign:
             waits.append(f"service {wanted.name} is not ours: {wanted.foreign}")
@@ -197,11 +220,14 @@ def _upkeep(world: World, record: Record | None, now: float) -> Plan:
             steps.append(EnsureService(name=wanted.name, spec=wanted.spec, exists=False, reason="it is missing"))
         elif wanted.differences:
             blocked = _unsafe_now(world, record, wanted, now)
+            if changing and wanted.member and not blocked:
+                blocked = f"waiting until {changing} is through"
             if blocked:
                 waits.append(f"service {wanted.name} differs ({'; '.join(wanted.differences)}); {blocked}")
             else:
                 reason = "; ".join(wanted.differences)
                 steps.append(EnsureService(name=wanted.name, spec=wanted.spec, exists=True, reason=reason))
+                changing = changing or wanted.member
         elif wanted.trouble:
             waits.append(f"service {wanted.name}: {wanted.trouble}")
     return Plan(steps=tuple(steps), waits=tuple(waits), again=1.0 if waits else None)
@@ -234,12 +260,18 @@ def _ground(world: World, document: PostgresCluster, swarm: SwarmView) -> Plan:
 
 def _unsafe_now(world: World, record: Record | None, wanted: Wanted, now: float) -> str | None:
     """Why a service must not be changed yet: a change restarts its task, so one member at a time, primary last."""
-    if record is None or wanted.member is None:
+    if wanted.member is None:
         return None
-    if world.present(wanted.member, now) is None:
+    if isinstance(world.record, Unknown):
+        return "waiting until the record can be read"
+    if record is None or world.present(wanted.member, now) is None:
         return None
     others = [one for one in world.wanted.values() if one.member not in (None, wanted.member)]
     for other in others:
+        service = None if isinstance(world.swarm, Unknown) else world.swarm.service(other.name)
+        if service is not None and service.update_state == "updating":
+            # Swarm stops the old task seconds after the update; until then its member still speaks.
+            return f"waiting until the update of {other.member} is through"
         if other.member is not None and world.present(other.member, now) is None:
             return f"waiting until {other.member} is back"
     if wanted.member == record.primary_member and any(other.differences for other in others):
