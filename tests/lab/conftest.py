@@ -1,0 +1,184 @@
+"""The lab as tests see it: three real Swarm nodes, a small image on each of them, and nothing left behind.
+
+The lab itself is `stack/lab`; here it is brought up if it does not stand (`lab up` heals what is broken, and does
+nothing to a healthy one). Tests use clusters of their own names, so they can run beside each other and beside a demo.
+"""
+
+from __future__ import annotations
+
+import io
+import pathlib
+import secrets
+import shutil
+import subprocess
+import tarfile
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import docker
+import docker.errors
+import pytest
+
+from pgswarm import settings
+from pgswarm.ports.records import SwarmRecords
+from pgswarm.ports.swarm import DockerSwarm
+
+LAB = pathlib.Path(__file__).resolve().parents[2] / "stack" / "lab" / "lab"
+STUB = "pgswarm-stub:1"
+PROGRAMS = ("sh", "sleep", "cat", "env", "ls", "id")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def lab(*words: str, timeout: float = 600) -> str:
+    """Run one verb of the lab."""
+    done = subprocess.run([str(LAB), *words], check=False, capture_output=True, text=True, timeout=timeout)
+    assert done.returncode == 0, f"lab {' '.join(words)}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def environment(node: int) -> dict[str, str]:
+    lines = (line.removeprefix("export ") for line in lab("env", str(node)).splitlines() if "=" in line)
+    return dict(line.split("=", 1) for line in lines)
+
+
+@pytest.fixture(scope="session")
+def sockets() -> tuple[str, ...]:
+    """The Docker sockets of the lab's three nodes."""
+    lab("up")
+    return tuple(environment(node)["DOCKER_HOST"] for node in (1, 2, 3))
+
+
+@pytest.fixture(scope="session")
+def registry(sockets: tuple[str, ...]) -> str:
+    return environment(1)["PGSWARM_REGISTRY"]
+
+
+@pytest.fixture(scope="session")
+def stub(sockets: tuple[str, ...], registry: str) -> str:
+    """The id of an image of a few megabytes with a shell in it, the same one on every node and in the registry."""
+    first, *others = (docker.APIClient(base_url=socket, version="auto", timeout=60) for socket in sockets)
+    try:
+        found = first.inspect_image(STUB)
+    except docker.errors.ImageNotFound:
+        first.import_image_from_data(_file_system(), repository=STUB.partition(":")[0], tag=STUB.partition(":")[2])
+        found = first.inspect_image(STUB)
+    for client in others:
+        try:
+            client.inspect_image(found["Id"])
+        except docker.errors.ImageNotFound:
+            client.load_image(b"".join(first.get_image(STUB)))
+    first.tag(STUB, f"{registry}/pgswarm-stub", "1")
+    answer = first.push(f"{registry}/pgswarm-stub", "1")
+    assert '"error"' not in str(answer), answer
+    for client in (first, *others):
+        client.close()
+    return str(found["Id"])
+
+
+@pytest.fixture
+async def swarm(sockets: tuple[str, ...]) -> AsyncIterator[DockerSwarm]:
+    port = DockerSwarm(sockets[0])
+    yield port
+    port.engine.close()
+
+
+@pytest.fixture
+def records(swarm: DockerSwarm) -> SwarmRecords:
+    return SwarmRecords(swarm.engine)
+
+
+@pytest.fixture
+def client(sockets: tuple[str, ...]) -> Iterator[docker.APIClient]:
+    """A plain client of node 1: the hand of a person, and a second pair of eyes."""
+    client = docker.APIClient(base_url=sockets[0], version="auto", timeout=30)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def cluster(client: docker.APIClient) -> Iterator[str]:
+    """A name that no other test uses; everything with that name is removed afterwards."""
+    name = f"t{secrets.token_hex(4)}"
+    yield name
+    wanted = {"label": f"{settings.LABEL_CLUSTER}={name}"}
+    for service in client.services(filters=wanted):
+        client.remove_service(service["ID"])
+    for config in client.configs():
+        if config["Spec"]["Name"] == settings.record_name(name):
+            client.remove_config(config["ID"])
+    wait_until(lambda: not _remove_all(client, wanted), f"the secrets and networks of {name} to go")
+
+
+@pytest.fixture
+def control(client: docker.APIClient) -> Iterator[None]:
+    """The control network and its secret: those that are there, or ones that go with the test."""
+    made: list[tuple[str, str]] = []
+    if not any(one["Name"] == settings.CONTROL_NETWORK for one in client.networks()):
+        network = client.create_network(settings.CONTROL_NETWORK, driver="overlay", attachable=True, scope="swarm")
+        made.append(("network", network["Id"]))
+    if not any(one["Spec"]["Name"] == settings.CONTROL_SECRET for one in client.secrets()):
+        secret = client.create_secret(settings.CONTROL_SECRET, secrets.token_hex(32).encode())
+        made.append(("secret", secret["ID"]))
+    yield
+    for kind, ident in made:
+        remove = client.remove_network if kind == "network" else client.remove_secret
+        wait_until(lambda remove=remove, ident=ident: _goes(remove, ident), f"{kind} {ident} to go")
+
+
+def wait_until(condition: Any, what: str, seconds: float = 30.0) -> None:
+    """Wait for a condition of the lab, in a plain thread."""
+    import time
+
+    deadline = time.monotonic() + seconds
+    pause = 0.02
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        time.sleep(pause)
+        pause = min(0.5, pause * 1.5)
+
+
+def _remove_all(client: docker.APIClient, wanted: dict[str, str]) -> list[str]:
+    left = []
+    for secret in client.secrets(filters=wanted):
+        if not _goes(client.remove_secret, secret["ID"]):
+            left.append(secret["ID"])
+    for network in client.networks(filters=wanted):
+        if not _goes(client.remove_network, network["Id"]):
+            left.append(network["Id"])
+    return left
+
+
+def _goes(remove: Any, ident: str) -> bool:
+    """Removed, or not there; False while a task that is ending still uses it."""
+    try:
+        remove(ident)
+    except docker.errors.NotFound:
+        return True
+    except docker.errors.APIError:
+        return False
+    return True
+
+
+def _file_system() -> bytes:
+    """A tar of a few of this machine's programs and the libraries that they need."""
+    files: dict[str, pathlib.Path] = {}
+    for program in PROGRAMS:
+        path = shutil.which(program)
+        assert path, f"no {program} on this machine"
+        files[f"bin/{program}"] = pathlib.Path(path).resolve()
+        for word in subprocess.run(["ldd", path], check=True, capture_output=True, text=True).stdout.split():
+            if word.startswith("/"):
+                files[word.lstrip("/")] = pathlib.Path(word).resolve()
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for folder in ("tmp", "run", "etc", "proc", "sys", "dev", "var/lib/pgswarm"):
+            entry = tarfile.TarInfo(folder)
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+            tar.addfile(entry)
+        for name, path in sorted(files.items()):
+            tar.add(path, arcname=name)
+    return buffer.getvalue()
