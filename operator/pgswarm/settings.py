@@ -7,6 +7,7 @@ LABEL_KIND = "pgswarm.kind"
 LABEL_MEMBER = "pgswarm.member"
 LABEL_WANTED = "pgswarm.wanted"
 LABEL_RECORD = "pgswarm.record"
+LABEL_IMAGE = "pgswarm.image"  # the reference as it was given, a space, and what it was resolved to
 LABEL_SPEC = "pgswarm.spec"
 
 CONTROL_NETWORK = "pgswarm-control"

@@ -1,7 +1,7 @@
 """How operator, members and routers speak: HTTP with JSON on the control network, defined here and only here.
 
     PUT  /order      OrderMessage → Answer            200 accepted (or known already), 409 refused with the reason
-    POST /promise    PromiseRequest → MemberReport    200 once durable *and* settled, 409 refused (a reign here is newer)
+    POST /promise    PromiseRequest → MemberReport    200 once durable *and* settled, 409 refused (newer here)
     GET  /stream     → one JSON report a line, at every change and at least every HEARTBEAT seconds, for ever
     GET  /report     → the report of this moment
     GET  /primary    200 if a writer may be sent here, else 503         no secret needed; the body says why
@@ -55,6 +55,7 @@ class OperatorReport(Message):
     kind: Literal["operator"] = "operator"
     operator: str = Field(description="the Swarm task or host name, unique among operators")
     node_id: str
+    able: bool = Field(default=True, description="it reached Swarm's store lately")
     boot: str
     sequence: int
 

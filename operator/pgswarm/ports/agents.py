@@ -198,6 +198,10 @@ class Watch(Generic[R]):
         self._aimed.set()
         self._scope.cancel()
 
+    def hear(self, report: R) -> None:
+        """Take over a report that came as the answer to a call: as good as one from the stream."""
+        self._tell(replace(self.sighting, report=report, heard_at=anyio.current_time()))
+
     async def run(self) -> None:
         """Watch until cancelled."""
         while True:

@@ -49,9 +49,6 @@ HOST_NAME_LENGTH = 63
 RESOLVER = ["ndots:0", "timeout:1", "attempts:2"]
 """A name that nobody knows is forwarded to the host's resolver, which may be dead: give up after two seconds."""
 
-LABEL_IMAGE = "pgswarm.image"
-"""The image as the document or the operator names it; the spec has what it was resolved to."""
-
 
 def owner_secret(document: PostgresCluster) -> str:
     """The Swarm secret with the owner's password: named by the document, or generated under this name."""
@@ -109,7 +106,7 @@ def member_service(
             "Mode": {"Replicated": {"Replicas": 1}},
             "EndpointSpec": {"Mode": "dnsrr", "Ports": []},
         },
-        {settings.LABEL_KIND: "member", settings.LABEL_MEMBER: member, LABEL_IMAGE: requested or image},
+        {settings.LABEL_KIND: "member", settings.LABEL_MEMBER: member, settings.LABEL_IMAGE: requested or image},
         cluster,
     )
 
@@ -132,15 +129,13 @@ def router_services(document: PostgresCluster, view: SwarmView, *, image: str, r
     return tuple(found)
 
 
-def kept_image(view: SwarmView, service: str, requested: str) -> str | None:
-    """What a service's image was resolved to, while the same image is asked for; None: resolve it (anew).
-
-    So a tag that moves in a registry restarts nothing by itself, and the registry is asked once."""
-    found = view.service(service)
-    if found is None or found.labels.get(LABEL_IMAGE) != requested:
-        return None
-    image = found.spec.get("TaskTemplate", {}).get("ContainerSpec", {}).get("Image")
-    return image if isinstance(image, str) and image.partition("@")[0] in (requested, image) else None
+def resolved(spec: Spec, image: str, label: str) -> Spec:
+    """The same spec with its image resolved, remembered in its label, and hashed anew."""
+    container = {**spec["TaskTemplate"]["ContainerSpec"], "Image": image}
+    labels = {**spec["Labels"], settings.LABEL_IMAGE: label}
+    whole = {**spec, "Labels": labels, "TaskTemplate": {**spec["TaskTemplate"], "ContainerSpec": container}}
+    labels[settings.LABEL_WANTED] = wanted_hash(whole)
+    return whole
 
 
 def wanted_hash(spec: Spec) -> str:
@@ -193,7 +188,7 @@ def _router(
                 "Ports": [_port(port) for port in ports.values()] if router.publish else [],
             },
         },
-        {settings.LABEL_KIND: "router", LABEL_IMAGE: requested},
+        {settings.LABEL_KIND: "router", settings.LABEL_IMAGE: requested},
         cluster,
     )
 

@@ -1,0 +1,189 @@
+"""Doing: one short function for each step of a plan. Each is idempotent, has a deadline and reports what came of it.
+
+What a crash leaves behind, step by step: a network, secret or service that was created is found by the next listing;
+a record that was written is read by the next pass, and one whose outcome is unknown is read again and compared before
+anything else happens; an order or a promise may be repeated any number of times.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import Any, assert_never
+
+import anyio
+from loguru import logger
+
+from pgswarm import settings
+from pgswarm.core import steps
+from pgswarm.core.stored import Stored
+from pgswarm.core.swarmview import SwarmView
+from pgswarm.core.world import Told
+from pgswarm.errors import Again, Conflict, Failure, Refused
+from pgswarm.loop.listing import Listing
+from pgswarm.loop.observe import Lookout
+from pgswarm.ports.agents import Agents
+from pgswarm.ports.records import Records
+from pgswarm.ports.swarm import Swarm
+from pgswarm.render import drift, services
+from pgswarm.wire import MEMBER_PORT, ROUTER_PORT, Answer, PromiseRequest
+
+DEADLINE = 20.0
+"""Seconds that any one step may take; slow work is done by agents and only watched."""
+
+ORDER_DEADLINE = 2.0
+PROMISE_DEADLINE = 5.0
+
+
+class Hands:
+    """Performs the steps of one cluster."""
+
+    def __init__(self, lookout: Lookout, listing: Listing, swarm: Swarm, records: Records, agents: Agents) -> None:
+        self._lookout = lookout
+        self._listing = listing
+        self._swarm = swarm
+        self._records = records
+        self._agents = agents
+
+    async def perform(self, step: steps.Step) -> str:
+        """Do it; the answer is one line of what came of it. Raises Failure, never anything else expected."""
+        outcome: str | None = None
+        with anyio.move_on_after(DEADLINE):
+            outcome = await self._perform(step)
+        if outcome is None:
+            raise Again(f"{steps.title(step)}: not done within {DEADLINE:.0f} s; it may still happen")
+        return outcome
+
+    async def _perform(self, step: steps.Step) -> str:
+        match step:
+            case steps.EnsureNetwork(name=name):
+                await self._swarm.ensure_network(name, {settings.LABEL_KIND: "network"}, attachable=True)
+                return await self._seen("created")
+            case steps.EnsureSecret(name=name):
+                labels = {settings.LABEL_CLUSTER: self._lookout.cluster, settings.LABEL_KIND: "password"}
+                await self._swarm.create_secret(name, secrets.token_urlsafe(24).encode(), labels)
+                return await self._seen("created")
+            case steps.EnsureService():
+                return await self._ensure_service(step)
+            case steps.StoreDocument():
+                return await self._store(step)
+            case steps.ReadRecord():
+                await self._reread()
+                return "read"
+            case steps.WriteRecord():
+                return await self._write(step)
+            case steps.AskPromise():
+                return await self._ask(step)
+            case steps.SendOrder():
+                return await self._order(step)
+            case steps.SendRouterOrder():
+                return await self._route(step)
+            case _:
+                assert_never(step)
+
+    async def _ensure_service(self, step: steps.EnsureService) -> str:
+        view = self._listing.view
+        service = view.service(step.name) if isinstance(view, SwarmView) else None
+        spec = await self._resolved(step.spec)
+        if service is None:
+            await self._swarm.create_service(spec)
+            return await self._seen("created")
+        await self._swarm.update_service(service.id, service.version, drift.merged(service.spec, spec))
+        return await self._seen("updated")
+
+    async def _resolved(self, spec: dict[str, Any]) -> dict[str, Any]:
+        """The spec with its image resolved to a digest or id, and remembered as such (see observe._pinned)."""
+        reference, _, pinned = spec["Labels"][settings.LABEL_IMAGE].partition(" ")
+        if pinned:
+            return spec
+        image = await self._swarm.resolve_image(reference)
+        return services.resolved(spec, image, f"{reference} {image}")
+
+    async def _seen(self, outcome: str) -> str:
+        """List again, so that the next pass sees what was done and does not do it twice."""
+        await self._listing.refresh()
+        return outcome
+
+    async def _store(self, step: steps.StoreDocument) -> str:
+        stored = self._lookout.stored
+        with self._reading_again_on_conflict():
+            if isinstance(stored, Stored):
+                written = await self._records.write(
+                    stored, document=step.document, edited_at=step.edited_at, source=step.source
+                )
+            else:
+                written = await self._records.create(
+                    self._lookout.cluster, step.document, edited_at=step.edited_at, source=step.source
+                )
+        self._lookout.keep(written, anyio.current_time())
+        return "in force"
+
+    async def _write(self, step: steps.WriteRecord) -> str:
+        stored = self._lookout.stored
+        if not isinstance(stored, Stored):
+            raise Again("there is no record object yet")
+        before = stored.record.revision if stored.record else 0
+        if step.record.revision != before + 1:
+            raise Conflict(f"planned revision {step.record.revision}, but the record is at {before} by now")
+        with self._reading_again_on_conflict():
+            written = await self._records.write(stored, record=step.record)
+        self._lookout.keep(written, anyio.current_time())
+        return f"revision {step.record.revision} written"
+
+    def _reading_again_on_conflict(self) -> _OnConflict:
+        return _OnConflict(self._listing.bell.ring)
+
+    async def _reread(self) -> None:
+        asked_at = anyio.current_time()
+        stored = await self._records.read(self._lookout.cluster)
+        self._lookout.keep(stored, asked_at)
+
+    async def _ask(self, step: steps.AskPromise) -> str:
+        request = PromiseRequest(cluster=self._lookout.cluster, term=step.term)
+        report = await self._agents.ask_promise(
+            self._address(step.member), MEMBER_PORT, request, deadline=PROMISE_DEADLINE
+        )
+        self._lookout.take(step.member, report)
+        return f"promised {report.promised}, has {report.position}"
+
+    async def _order(self, step: steps.SendOrder) -> str:
+        answer = await self._agents.send_order(
+            self._address(step.member), MEMBER_PORT, step.message, deadline=ORDER_DEADLINE
+        )
+        return self._told(step.member, step.digest, answer)
+
+    async def _route(self, step: steps.SendRouterOrder) -> str:
+        address = self._lookout.router_address(step.router)
+        if address is None:
+            raise Again(f"router {step.router} has no address now")
+        answer = await self._agents.send_order(address, ROUTER_PORT, step.message, deadline=ORDER_DEADLINE)
+        return self._told(f"router {step.router}", step.digest, answer)
+
+    def _told(self, who: str, digest: str, answer: Answer) -> str:
+        self._lookout.told[who] = Told(
+            digest=digest, accepted=answer.accepted, reason=answer.reason, at=anyio.current_time()
+        )
+        if not answer.accepted:
+            raise Refused(f"{who} refuses: {answer.reason}")
+        return "accepted"
+
+    def _address(self, member: str) -> str:
+        address = self._lookout.member_address(member)
+        if address is None:
+            raise Again(f"{member} has no address now")
+        return address
+
+
+class _OnConflict:
+    """Ring for a new reading when a compare-and-set was lost, and let the failure rise."""
+
+    def __init__(self, ring: Callable[[], None]) -> None:
+        self._ring = ring
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
+        if isinstance(exc, Failure):
+            logger.info("the record is read again: {}", exc.reason)
+            self._ring()

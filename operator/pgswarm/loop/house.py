@@ -1,0 +1,144 @@
+"""The operator's parts put together: one listing, one set of agents' streams, a worker for each cluster.
+
+Which clusters there are follows from two places: what Swarm's store holds, and the documents in the watched folder.
+A cluster that disappears from both keeps its worker: nothing is deleted by an omission.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+from anyio.abc import TaskGroup
+from loguru import logger
+
+from pgswarm.core.world import FoundDocument, Unknown
+from pgswarm.loop.act import Hands
+from pgswarm.loop.clockwork import Clockwork
+from pgswarm.loop.listing import Listing
+from pgswarm.loop.observe import Images, Lookout
+from pgswarm.loop.peers import Peers
+from pgswarm.loop.worker import Worker
+from pgswarm.ports import documents
+from pgswarm.ports.agents import Agents
+from pgswarm.ports.records import Records
+from pgswarm.ports.swarm import Swarm
+from pgswarm.wire import OperatorReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who this operator is."""
+
+    name: str
+    node_id: str
+    node_name: str
+
+
+class House:
+    """Everything that one operator process holds."""
+
+    def __init__(
+        self, identity: Identity, swarm: Swarm, records: Records, agents: Agents, images: Images, folder: Path | None
+    ) -> None:
+        self.identity = identity
+        self.workers: dict[str, Worker] = {}
+        self.documents = documents.Documents()
+        self.listing = Listing(swarm, records, self._listed)
+        self.clockwork = Clockwork()
+        self.peers = Peers(identity.name, identity.node_id, agents, self.listing, self.ring)
+        self._swarm = swarm
+        self._records = records
+        self._agents = agents
+        self._images = images
+        self._folder = folder
+        self._boot = secrets.token_hex(4)
+        self._sequence = 0
+        self._tasks: TaskGroup | None = None
+
+    async def run(self) -> None:
+        """Reconcile every cluster until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
+            for worker in self.workers.values():
+                tasks.start_soon(worker.run)
+            tasks.start_soon(self.clockwork.run)
+            tasks.start_soon(self.peers.run, tasks)
+            tasks.start_soon(self.listing.run)
+            tasks.start_soon(self.listing.events)
+            if self._folder is not None:
+                tasks.start_soon(self._watch, self._folder)
+
+    async def look_once(self, tasks: TaskGroup, patience: float) -> None:
+        """Observe everything one time: documents, store, Swarm, and every agent that has an address."""
+        if self._folder is not None:
+            await self.read_documents(self._folder)
+        await self.listing.refresh()
+        deadline = anyio.current_time() + patience
+        for worker in self.workers.values():
+            worker.lookout.world(tasks, anyio.current_time(), None, self.clockwork.awake_since)
+        while anyio.current_time() < deadline and any(  # noqa: ASYNC110 - each worker has a bell of its own
+            worker.lookout.unheard for worker in self.workers.values()
+        ):
+            await anyio.sleep(0.05)
+
+    def ring(self) -> None:
+        """Wake every worker."""
+        for worker in self.workers.values():
+            worker.lookout.bell.ring()
+
+    def report(self) -> OperatorReport:
+        """The heartbeat to the other operators."""
+        self._sequence += 1
+        return OperatorReport(
+            operator=self.identity.name,
+            node_id=self.identity.node_id,
+            able=self.listing.able,
+            boot=self._boot,
+            sequence=self._sequence,
+        )
+
+    async def _watch(self, folder: Path) -> None:
+        await self.read_documents(folder)
+        async for _ in documents.watch(folder):
+            await self.read_documents(folder)
+
+    async def read_documents(self, folder: Path) -> None:
+        """Read the folder; what is broken is reported, and changes nothing."""
+        read = await anyio.to_thread.run_sync(documents.read, folder)
+        for error in read.errors:
+            if error not in self.documents.errors:
+                logger.error("{}", error)
+        self.documents = read
+        for found in read.clusters:
+            lookout = self._worker(found.cluster.name).lookout
+            source = f"{self.identity.node_name}:{found.source}"
+            lookout.found = FoundDocument(document=found.cluster, edited_at=found.edited_at, source=source)
+            lookout.bell.ring()
+
+    def _listed(self) -> None:
+        """A new listing: hire a worker for each stored cluster, hand out what was read, wake everyone."""
+        stored = self.listing.stored
+        if isinstance(stored, Unknown):
+            for worker in self.workers.values():
+                worker.lookout.keep(stored, self.listing.read_at)
+        else:
+            for cluster in stored:
+                self._worker(cluster)
+            for cluster, worker in self.workers.items():
+                worker.lookout.keep(stored.get(cluster), self.listing.read_at)
+        self.ring()
+
+    def _worker(self, cluster: str) -> Worker:
+        if cluster not in self.workers:
+            lookout = Lookout(cluster, self.identity.name, self._agents, self.listing, self._images)
+            stored = self.listing.stored
+            lookout.keep(stored if isinstance(stored, Unknown) else stored.get(cluster), self.listing.read_at)
+            hands = Hands(lookout, self.listing, self._swarm, self._records, self._agents)
+            worker = Worker(lookout, hands, self.peers, self.clockwork)
+            self.workers[cluster] = worker
+            if self._tasks is not None:
+                self._tasks.start_soon(worker.run, name=f"worker {cluster}")
+        return self.workers[cluster]

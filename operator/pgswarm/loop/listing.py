@@ -1,0 +1,91 @@
+"""What Swarm holds, listed again whenever an event says that it may have changed, and every few seconds anyway.
+
+Swarm has no task events, keeps 256 events for replay and ends a stream without a word, so events only ring the bell;
+the truth is the listing. A listing that fails leaves the last good one in force and says for how long it has failed:
+*unknown* is not *absent*. One listing serves all clusters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import anyio
+from loguru import logger
+
+from pgswarm.core.stored import Stored
+from pgswarm.core.swarmview import SwarmView
+from pgswarm.core.world import Unknown
+from pgswarm.errors import Failure
+from pgswarm.loop.bell import Bell
+from pgswarm.ports.records import Records
+from pgswarm.ports.swarm import Swarm
+
+PERIOD = 4.0
+"""Seconds between listings when nothing happens."""
+
+SETTLE = 0.05
+"""Seconds to let a burst of events pass before listing."""
+
+STALE = 10.0
+"""Seconds after which a listing that cannot be renewed counts as unknown for the upkeep of services."""
+
+
+class Listing:
+    """The newest view of Swarm and of the store, for all clusters."""
+
+    def __init__(self, swarm: Swarm, records: Records, changed: Callable[[], None]) -> None:
+        self.view: SwarmView | Unknown = Unknown(why="not listed yet")
+        self.stored: dict[str, Stored] | Unknown = Unknown(why="not read yet")
+        self.read_at = 0.0
+        self.able_at = float("-inf")
+        self.bell = Bell()
+        self._swarm = swarm
+        self._records = records
+        self._changed = changed
+        self._listed_at = 0.0
+
+    @property
+    def able(self) -> bool:
+        """Did Swarm's store answer lately?"""
+        return anyio.current_time() - self.able_at < 2 * PERIOD
+
+    async def run(self) -> None:
+        """List for ever."""
+        while True:
+            await self.refresh()
+            await self.bell.wait(PERIOD if self.able else 1.0)
+            await anyio.sleep(SETTLE)
+
+    async def events(self) -> None:
+        """Turn Docker's events into rings, for ever."""
+        async for _ in self._swarm.events():
+            self.bell.ring()
+
+    async def refresh(self) -> None:
+        """List once. A failure is noted, never raised."""
+        asked_at = anyio.current_time()
+        try:
+            stored = {one.cluster: one for one in await self._records.list()}
+            view = await self._swarm.view()
+        except Failure as exc:
+            self._failed(exc.reason)
+            return
+        self.able_at = anyio.current_time()
+        self._listed_at = self.able_at
+        changed = view != self.view or stored != self.stored
+        if view != self.view:
+            self.view = view
+        self.stored, self.read_at = stored, asked_at
+        if changed:
+            self._changed()
+
+    def _failed(self, why: str) -> None:
+        now = anyio.current_time()
+        if isinstance(self.view, Unknown):
+            self.view = Unknown(why=why)
+        elif now - self._listed_at > STALE:
+            logger.warning("Swarm has not been seen for {:.0f} s: {}", now - self._listed_at, why)
+            self.view = Unknown(why=why)
+            self._changed()
+        if isinstance(self.stored, Unknown):
+            self.stored = Unknown(why=why)

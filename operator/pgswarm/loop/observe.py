@@ -1,0 +1,274 @@
+"""One cluster as this operator sees it: the caches that streams, listings and reads fill, made into a `World`.
+
+Nothing here waits. Streams from the agents keep the newest reports; the listing of Swarm, shared by all clusters, and
+the record are refreshed beside and marked with how well they are known. So a pass costs no call at all, and the fast
+path from "postgres has exited" to "promise, please" is a function call.
+
+What a single report cannot say is remembered here, because it is *since when*: a standby's stream that is missing on
+the primary, a primary that is there but does not serve.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+
+from pgswarm import settings
+from pgswarm.core import bootstrap
+from pgswarm.core.claim import Incarnation, application_name
+from pgswarm.core.record import Place, Record
+from pgswarm.core.reports import MemberReport, RouterReport, Serving
+from pgswarm.core.spec import PostgresCluster
+from pgswarm.core.stored import Stored
+from pgswarm.core.swarmview import Service, SwarmView
+from pgswarm.core.world import FoundDocument, Told, Unknown, Wanted, World
+from pgswarm.errors import Refused
+from pgswarm.loop.bell import Bell
+from pgswarm.loop.listing import Listing
+from pgswarm.loop.watches import Watches
+from pgswarm.ports.agents import Agents, not_member
+from pgswarm.render import drift, services
+from pgswarm.wire import MEMBER_PORT, ROUTER_PORT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Images:
+    """Which images this operator gives to agents when the document names none."""
+
+    member: str
+    router: str
+
+
+class Lookout:
+    """What is known of one cluster."""
+
+    def __init__(self, cluster: str, operator: str, agents: Agents, listing: Listing, images: Images) -> None:
+        self.cluster = cluster
+        self.bell = Bell()
+        self.found: FoundDocument | None = None
+        self.stored: Stored | Unknown | None = Unknown(why="not read yet")
+        self.stored_read_at = 0.0
+        self.told: dict[str, Told] = {}
+        self._operator = operator
+        self._listing = listing
+        self._images = images
+        self._members = Watches(
+            agents,
+            MemberReport,
+            MEMBER_PORT,
+            self.bell,
+            stranger=lambda member: not_member(cluster, member),
+            hear=self._hear_member,
+        )
+        self._routers = Watches(agents, RouterReport, ROUTER_PORT, self.bell, stranger=self._not_router)
+        self._absent_since: dict[Incarnation, float] = {}
+        self._not_serving_since: float | None = None
+        self._wanted: Mapping[str, Wanted] = {}
+        self._wanted_of: tuple[object, ...] = ()
+        self._places: tuple[tuple[Place, ...], tuple[str, ...]] = ((), ())
+
+    def keep(self, stored: Stored | Unknown | None, read_at: float) -> None:
+        """Take over what was read of the store, unless something newer is known already."""
+        known = self.stored
+        if isinstance(stored, Unknown):
+            if isinstance(known, Unknown):
+                self.stored = stored
+            return  # what was read before is still the best that is known; compare-and-set guards its use
+        if isinstance(known, Stored) and stored is not None and stored.version_index < known.version_index:
+            return  # a read that was overtaken by a write
+        if isinstance(known, Stored) and stored is None and read_at <= self.stored_read_at:
+            return
+        changed = known != stored
+        self.stored, self.stored_read_at = stored, read_at
+        if changed:
+            self.bell.ring()
+
+    def take(self, member: str, report: MemberReport) -> None:
+        """A report that came as an answer is as good as one from the stream."""
+        self._members.take(member, report)
+
+    @property
+    def unheard(self) -> bool:
+        """Is there an agent with an address that has neither spoken nor been found gone?"""
+        sightings = [*self._members.sightings.values(), *self._routers.sightings.values()]
+        return any(one.address is not None and one.report is None and one.closed_at is None for one in sightings)
+
+    def sighted(self, world: World) -> World:
+        """The same world with the sightings of this moment, to see what the clock alone has changed."""
+        return replace(world, members=dict(self._members.sightings))
+
+    def member_address(self, member: str) -> str | None:
+        sighting = self._members.sightings.get(member)
+        return sighting.address if sighting else None
+
+    def router_address(self, router: str) -> str | None:
+        sighting = self._routers.sightings.get(router)
+        return sighting.address if sighting else None
+
+    @property
+    def record(self) -> Record | Unknown | None:
+        if isinstance(self.stored, Stored):
+            return self.stored.record
+        return self.stored
+
+    @property
+    def document(self) -> PostgresCluster | None:
+        """The document in force: the stored one, or before there is one, the one that was found."""
+        if isinstance(self.stored, Stored) and self.stored.document is not None:
+            return self.stored.document
+        return self.found.document if self.found else None
+
+    def world(self, tasks: TaskGroup, now: float, leader: str | None, awake_since: float) -> World:
+        """Everything that is known at this moment; also points the streams at where the agents are now."""
+        self._survey()
+        swarm = self._listing.view
+        addresses = self._aim(swarm, tasks)
+        self._note_absence(now)
+        stored = self.stored if isinstance(self.stored, Stored) else None
+        return World(
+            cluster=self.cluster,
+            operator=self._operator,
+            document=self.document,
+            stored=stored is not None and stored.document is not None,
+            stored_edited_at=stored.edited_at if stored else 0.0,
+            found=self.found,
+            record=self.record,
+            record_read_at=self.stored_read_at,
+            swarm=swarm,
+            places=self._places[0],
+            place_problems=self._places[1],
+            wanted=self._wanted,
+            addresses=addresses,
+            members=dict(self._members.sightings),
+            routers=dict(self._routers.sightings),
+            absent_since=dict(self._absent_since),
+            not_serving_since=self._not_serving_since,
+            told=dict(self.told),
+            leader=leader,
+            awake_since=awake_since,
+            fresh_id=secrets.token_hex(4),
+        )
+
+    def _survey(self) -> None:
+        """Work out places and services anew, only when what they follow from has changed."""
+        swarm, document, record = self._listing.view, self.document, self.record
+        basis = (swarm, document, record.places if isinstance(record, Record) else None)
+        if self._wanted_of and all(one is two for one, two in zip(basis, self._wanted_of, strict=True)):
+            return
+        if document is None or isinstance(swarm, Unknown):
+            return  # keep what was known: a failed listing changes nothing
+        self._wanted_of = basis
+        places, problems = bootstrap.places(document, record if isinstance(record, Record) else None, swarm)
+        self._wanted, unsaid = wanted_services(document, places, swarm, self._images)
+        self._places = (places, (*problems, *unsaid))
+
+    def _aim(self, swarm: SwarmView | Unknown, tasks: TaskGroup) -> dict[str, str | None]:
+        if isinstance(swarm, Unknown) or not self._places[0]:
+            return {name: sighting.address for name, sighting in self._members.sightings.items()}
+        running = swarm.members(self.cluster)
+        addresses = {
+            place.member: swarm.address(running[place.member]) if place.member in running else None
+            for place in self._places[0]
+        }
+        self._members.keep(addresses, tasks)
+        self._routers.keep(router_addresses(self.cluster, swarm), tasks)
+        return addresses
+
+    def _hear_member(self, member: str, report: MemberReport) -> None:
+        """Remember since when a counted stream is missing on the primary, and since when the primary does not serve."""
+        record = self.record
+        if not isinstance(record, Record) or report.incarnation != record.primary:
+            return
+        now = anyio.current_time()
+        if report.serving is Serving.PRIMARY:
+            self._not_serving_since = None
+        elif self._not_serving_since is None:
+            self._not_serving_since = now
+        streams = {row.name for row in report.walsenders if row.state in ("streaming", "catchup")}
+        for name in {*record.claim.members, *record.sync.names} - {record.primary}:
+            if application_name(name, record.term) in streams:
+                self._absent_since.pop(name, None)
+            elif name not in self._absent_since:
+                self._absent_since[name] = now
+
+    def _note_absence(self, now: float) -> None:
+        """Forget whom the record does not name any more."""
+        record = self.record
+        named = {*record.claim.members, *record.sync.names} if isinstance(record, Record) else set()
+        for name in [name for name in self._absent_since if name not in named]:
+            del self._absent_since[name]
+
+    def _not_router(self, name: str) -> Callable[[RouterReport], str]:
+        def stranger(report: RouterReport) -> str:
+            return "" if report.cluster == self.cluster else f"it is a router of {report.cluster}"
+
+        return stranger
+
+
+def wanted_services(
+    document: PostgresCluster, places: tuple[Place, ...], swarm: SwarmView, images: Images
+) -> tuple[dict[str, Wanted], tuple[str, ...]]:
+    """Every service as it shall be, compared with the one that is; and why some cannot be said yet."""
+    wanted: dict[str, Wanted] = {}
+    problems: list[str] = []
+    try:
+        for place in places:
+            reference = document.spec.postgres.image or images.member
+            name = settings.member_service(document.name, place.member)
+            image, label = _pinned(reference, swarm.service(name))
+            spec = services.member_service(document, place, swarm, image=image, requested=label)
+            wanted[name] = _compared(document.name, place.member, spec, swarm)
+        reference = document.spec.router.image or images.router
+        routers = swarm.services_of(document.name, "router")
+        image, label = _pinned(reference, routers[0] if routers else None)
+        for spec in services.router_services(document, swarm, image=image, requested=label):
+            wanted[spec["Name"]] = _compared(document.name, None, spec, swarm)
+    except Refused as refusal:
+        problems.append(refusal.reason)
+    return wanted, tuple(problems)
+
+
+def router_addresses(cluster: str, swarm: SwarmView) -> dict[str, str | None]:
+    """Every router task that has an address, by the node it runs on."""
+    found: dict[str, str | None] = {}
+    for service in swarm.services_of(cluster, "router"):
+        for task in swarm.tasks_of(service):
+            address = task.addresses.get(settings.CONTROL_NETWORK)
+            if task.is_live and task.is_wanted and address:
+                node = swarm.node(task.node_id)
+                found[node.name if node else task.node_id] = address
+    return found
+
+
+def _compared(cluster: str, member: str | None, spec: dict[str, Any], swarm: SwarmView) -> Wanted:
+    name = spec["Name"]
+    service = swarm.service(name)
+    if service is None:
+        return Wanted(name=name, spec=spec, member=member, exists=False)
+    if service.cluster != cluster:
+        why = f"it lacks the label {settings.LABEL_CLUSTER}={cluster}; rename or remove it, or rename the cluster"
+        return Wanted(name=name, spec=spec, member=member, exists=True, foreign=why)
+    return Wanted(
+        name=name,
+        spec=spec,
+        member=member,
+        exists=True,
+        differences=drift.drift(service, spec),
+        trouble=swarm.trouble(service) or "",
+    )
+
+
+def _pinned(reference: str, service: Service | None) -> tuple[str, str]:
+    """The image that a service runs, and the label that remembers what its reference was resolved to.
+
+    A reference such as `registry/member:17` may mean another image tomorrow; a service goes on with the one it was
+    given until the *reference* changes, so nothing restarts because somebody pushed, and an image set by hand is put
+    back. Where nothing is remembered yet the bare reference stays, and `act` resolves it.
+    """
+    known, _, pinned = (service.labels.get(settings.LABEL_IMAGE, "") if service else "").partition(" ")
+    return (pinned, f"{reference} {pinned}") if known == reference and pinned else (reference, reference)

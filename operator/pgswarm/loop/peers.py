@@ -1,0 +1,76 @@
+"""The other operators, and which of us acts for a cluster (core/leadership, decision 0005)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import anyio
+from anyio.abc import TaskGroup
+
+from pgswarm.core.leadership import Candidate, leader
+from pgswarm.core.record import Record
+from pgswarm.core.swarmview import SwarmView
+from pgswarm.core.world import CLOSED_GRACE
+from pgswarm.loop.bell import Bell
+from pgswarm.loop.listing import Listing
+from pgswarm.loop.watches import Watches
+from pgswarm.ports.agents import Agents
+from pgswarm.settings import CONTROL_NETWORK
+from pgswarm.wire import OPERATOR_PORT, OperatorReport
+
+SILENCE = 2.0
+"""Seconds without a word after which another operator is not counted on."""
+
+
+class Peers:
+    """Watches the other operators of this Swarm."""
+
+    def __init__(self, name: str, node_id: str, agents: Agents, listing: Listing, changed: Callable[[], None]) -> None:
+        self.name = name
+        self.node_id = node_id
+        self._listing = listing
+        self._changed = changed
+        self._bell = Bell()
+        self._watches = Watches(agents, OperatorReport, OPERATOR_PORT, self._bell)
+
+    async def run(self, tasks: TaskGroup) -> None:
+        """Keep a stream to every operator task, for ever."""
+        while True:
+            self._watches.keep(self._others(), tasks)
+            if await self._bell.wait(1.0):
+                self._changed()
+
+    def leader(self, record: object) -> str | None:
+        """The name of the operator that acts for a cluster with this record; None if it is this one."""
+        now = anyio.current_time()
+        candidates = [Candidate(name=self.name, node_id=self.node_id, able=self._listing.able)]
+        for sighting in self._watches.sightings.values():
+            report = sighting.report
+            closed = not sighting.connected and sighting.closed_at is not None
+            if report is None or report.operator == self.name or sighting.silence(now) > SILENCE:
+                continue
+            if closed and now - (sighting.closed_at or now) > CLOSED_GRACE:
+                continue
+            candidates.append(Candidate(name=report.operator, node_id=report.node_id, able=report.able))
+        place = record.place(record.primary_member) if isinstance(record, Record) else None
+        chosen = leader(candidates, place.node_id if place else None)
+        return None if chosen == self.name else chosen
+
+    def address_of(self, name: str) -> str | None:
+        """Where an operator can be asked."""
+        for sighting in self._watches.sightings.values():
+            if sighting.report is not None and sighting.report.operator == name:
+                return sighting.address
+        return None
+
+    def _others(self) -> dict[str, str | None]:
+        view = self._listing.view
+        if not isinstance(view, SwarmView):
+            return {key: sighting.address for key, sighting in self._watches.sightings.items()}
+        return {
+            task.id: task.addresses[CONTROL_NETWORK]
+            for service in view.services
+            if service.kind == "operator"
+            for task in view.tasks_of(service)
+            if task.is_live and task.is_wanted and CONTROL_NETWORK in task.addresses
+        }

@@ -1,0 +1,106 @@
+"""The operator process: `pgswarm operator`.
+
+Started as a Swarm service on manager nodes (stack/pgswarm.yml), or by hand in any container on the control network
+that has the engine's socket and the control secret. It holds no state of its own: killed at any instant, the next one
+reads the record, hears the agents and goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+from loguru import logger
+
+from pgswarm.errors import Again, Refused
+from pgswarm.loop import api
+from pgswarm.loop.house import House, Identity
+from pgswarm.loop.observe import Images
+from pgswarm.loop.show import status_of_house
+from pgswarm.ports.agents import AgentClient
+from pgswarm.ports.records import SwarmRecords
+from pgswarm.ports.swarm import DockerSwarm, Here
+from pgswarm.settings import CONTROL_SECRET
+from pgswarm.wire import OPERATOR_PORT, SECRET_FILE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the command line or the environment says."""
+
+    documents: Path | None = None
+    secret_file: Path = Path(SECRET_FILE)
+    member_image: str = "pgswarm/member:dev"
+    router_image: str = "pgswarm/router:dev"
+    port: int = OPERATOR_PORT
+
+
+async def run(options: Options) -> None:
+    """Be an operator until SIGTERM or SIGINT. Raises Failure, in words, if it cannot begin."""
+    async with AsyncExitStack() as stack:
+        house = await build(options, stack)
+        logger.info(
+            "operator {} on {}: documents {}",
+            house.identity.name,
+            house.identity.node_name,
+            options.documents or "none",
+        )
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_until_signal, tasks.cancel_scope)
+            secret = read_secret(options.secret_file)
+            tasks.start_soon(
+                api.serve, api.app(secret, house.report, lambda: status_of_house(house)), "0.0.0.0", options.port
+            )
+            tasks.start_soon(house.run)
+
+
+async def build(options: Options, stack: AsyncExitStack) -> House:
+    """The parts of an operator, checked: a manager's engine, the secret, the folder of documents."""
+    secret = read_secret(options.secret_file)
+    if options.documents is not None and options.documents.exists() and not os.access(options.documents, os.R_OK):
+        raise Refused(f"{options.documents} cannot be read by this user")
+    swarm = DockerSwarm()
+    here = await _engine(swarm)
+    agents = await stack.enter_async_context(AgentClient(secret))
+    identity = Identity(
+        name=os.environ.get("PGSWARM_TASK") or socket.gethostname(), node_id=here.node_id, node_name=here.node_name
+    )
+    images = Images(member=options.member_image, router=options.router_image)
+    return House(identity, swarm, SwarmRecords(swarm.engine), agents, images, options.documents)
+
+
+def read_secret(path: Path) -> str:
+    """The control secret. Raises Refused with directions."""
+    try:
+        secret = path.read_text().strip()
+    except OSError as exc:
+        raise Refused(
+            f"the control secret is not at {path} ({exc.strerror}): create it with "
+            f"`openssl rand -hex 32 | docker secret create {CONTROL_SECRET} -` and mount it there"
+        ) from exc
+    if len(secret) < 16:
+        raise Refused(f"the control secret at {path} is too short: at least 16 characters, better 64")
+    return secret
+
+
+async def _engine(swarm: DockerSwarm) -> Here:
+    """Wait for the engine for as long as its silence may pass by itself; a lasting 'no' is said at once."""
+    while True:
+        try:
+            return await swarm.info()
+        except Again as failure:
+            logger.warning("{}; trying again", failure.reason)
+            await anyio.sleep(failure.after)
+
+
+async def _until_signal(scope: anyio.CancelScope) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            logger.info("{}: this operator ends; the others, or the next one, go on", signal.Signals(number).name)
+            scope.cancel()
+            return

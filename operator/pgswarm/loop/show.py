@@ -1,0 +1,41 @@
+"""The operator's answer to "how is it, and why?": every cluster's status, made from the last pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+
+from pgswarm.core.status import Status, status_of
+from pgswarm.core.stored import Stored
+from pgswarm.loop.house import House
+from pgswarm.loop.worker import Worker
+
+
+def status_of_house(house: House) -> dict[str, Any]:
+    """What GET /status answers."""
+    errors = tuple(str(error) for error in house.documents.errors)
+    clusters = [status_of_worker(worker, errors) for _, worker in sorted(house.workers.items())]
+    known = [one.model_dump(mode="json") for one in clusters if one is not None]
+    return {
+        "operator": house.identity.name,
+        "node": house.identity.node_name,
+        "clusters": known,
+        "errors": list(errors),
+        "leaders": {one["leader"]: house.peers.address_of(one["leader"]) for one in known},
+    }
+
+
+def status_of_worker(worker: Worker, errors: tuple[str, ...]) -> Status | None:
+    """One cluster's status, with the sightings of this moment; None before the first pass."""
+    if worker.world is None:
+        return None
+    stored = worker.lookout.stored
+    return status_of(
+        worker.lookout.sighted(worker.world),
+        worker.plan,
+        anyio.current_time(),
+        failed=worker.failed,
+        errors=errors,
+        source=stored.source if isinstance(stored, Stored) else "",
+    )

@@ -1,0 +1,105 @@
+"""The streams that an operator keeps open to the agents of one cluster (or to the other operators).
+
+A set of watches is *kept* to a wanted list of names and addresses: missing ones are begun, superfluous ones ended,
+moved ones aimed anew. What they hear is kept here as sightings. A bell is rung only when something worth a pass has
+changed: a heartbeat that says the same again, or a log position that moved on, wakes nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Generic, TypeVar
+
+import anyio
+from anyio.abc import TaskGroup
+
+from pgswarm.core.reports import MemberReport, RouterReport
+from pgswarm.core.sightings import Sighting
+from pgswarm.loop.bell import Bell
+from pgswarm.ports.agents import Agents, Watch
+from pgswarm.wire import OperatorReport
+
+R = TypeVar("R", MemberReport, RouterReport, OperatorReport)
+
+QUIET = {"sequence", "disk_free", "lag", "position", "walsenders", "sessions", "progress"}
+"""Fields that change all the time and of which a change alone is no reason to think again."""
+
+
+class Watches(Generic[R]):
+    """One watch for each wanted name."""
+
+    def __init__(
+        self,
+        agents: Agents,
+        kind: type[R],
+        port: int,
+        bell: Bell,
+        *,
+        stranger: Callable[[str], Callable[[R], str]] | None = None,
+        hear: Callable[[str, R], None] | None = None,
+    ) -> None:
+        self.sightings: dict[str, Sighting[R]] = {}
+        self._agents = agents
+        self._kind: type[R] = kind
+        self._port = port
+        self._bell = bell
+        self._stranger: Callable[[str], Callable[[R], str]] | None = stranger
+        self._hear: Callable[[str, R], None] | None = hear
+        self._running: dict[str, tuple[Watch[R], anyio.CancelScope]] = {}
+
+    def keep(self, wanted: Mapping[str, str | None], tasks: TaskGroup) -> None:
+        """Watch exactly these names, each at its address (None: not known now, keep what was heard)."""
+        for name in [name for name in self._running if name not in wanted]:
+            _, scope = self._running.pop(name)
+            scope.cancel()
+            self.sightings.pop(name, None)
+        for name, address in wanted.items():
+            if name not in self._running:
+                self._begin(name, tasks)
+            self._running[name][0].aim(address)
+
+    def take(self, name: str, report: R) -> None:
+        """Take over a report that came as an answer to a call, if it is newer than what the stream has brought."""
+        known = self.sightings.get(name)
+        if known is None:
+            return
+        if known.report is None or (known.report.boot, known.report.sequence) < (report.boot, report.sequence):
+            watch = self._running[name][0]
+            watch.hear(report)
+
+    def _begin(self, name: str, tasks: TaskGroup) -> None:
+        stranger = self._stranger(name) if self._stranger else (lambda report: "")
+        watch = Watch(self._agents, name, self._kind, self._port, self._publish, stranger=stranger)
+        scope = anyio.CancelScope()
+        self._running[name] = (watch, scope)
+        self.sightings[name] = watch.sighting
+
+        async def run() -> None:
+            with scope:
+                await watch.run()
+
+        tasks.start_soon(run, name=f"watch {name}")
+
+    def _publish(self, name: str, sighting: Sighting[R]) -> None:
+        before = self.sightings.get(name)
+        self.sightings[name] = sighting
+        if sighting.report is not None and self._hear is not None:
+            self._hear(name, sighting.report)
+        if before is None or is_news(before, sighting):
+            self._bell.ring()
+
+
+def is_news(before: Sighting[R], after: Sighting[R]) -> bool:
+    """Does this change deserve a pass?"""
+    if (before.connected, before.closed_at, before.address) != (after.connected, after.closed_at, after.address):
+        return True
+    if before.report is None or after.report is None:
+        return before.report is not after.report
+    return _telling(before.report) != _telling(after.report)
+
+
+def _telling(report: R) -> object:
+    streams: tuple[tuple[str, str], ...] = ()
+    if isinstance(report, MemberReport):
+        streams = tuple((row.name, row.state) for row in report.walsenders)
+    return report.model_copy(update=dict.fromkeys(QUIET & type(report).model_fields.keys())), streams
