@@ -89,7 +89,11 @@ def _is_parameter(value: object) -> object:
 
 Name = Annotated[str, BeforeValidator(_NAME.check), WithJsonSchema(_NAME.schema())]
 Identifier = Annotated[str, BeforeValidator(_IDENTIFIER.check), WithJsonSchema(_IDENTIFIER.schema())]
-ParameterName = Annotated[str, BeforeValidator(_is_parameter), WithJsonSchema(_PARAMETER.schema())]
+ParameterName = Annotated[
+    str,
+    BeforeValidator(_is_parameter),
+    WithJsonSchema({**_PARAMETER.schema(), "not": {"enum": sorted(OWNED_PARAMETERS)}}),
+]
 ObjectName = Annotated[str, BeforeValidator(_OBJECT.check), WithJsonSchema(_OBJECT.schema())]
 ImageName = Annotated[str, BeforeValidator(_IMAGE.check), WithJsonSchema(_IMAGE.schema())]
 Duration = Annotated[str, BeforeValidator(_DURATION.check), WithJsonSchema(_DURATION.schema())]

@@ -169,9 +169,13 @@ def _reason(error: OSError) -> str:
 
 
 async def watch(folder: str | os.PathLike[str]) -> AsyncIterator[None]:
-    """Say whenever the documents in the folder may have changed, for ever; the folder need not exist."""
+    """Say whenever the documents in the folder may have changed, for ever; the folder need not exist.
+
+    The first word comes at once: whoever reads after it misses nothing.
+    """
     place = Path(folder)
     seen = await anyio.to_thread.run_sync(_signature, place)
+    yield
     while True:
         async for _ in _doorbell(place):
             now = await anyio.to_thread.run_sync(_signature, place)

@@ -27,7 +27,7 @@ def cluster_of(tree: Tree) -> tuple[PostgresCluster | None, list[Mistake]]:
     if mistakes and not _is_known_kind(tree.data):
         return None, mistakes
     try:
-        cluster = PostgresCluster.model_validate(tree.data, strict=True)
+        cluster = PostgresCluster.model_validate(tree.data, strict=True, by_alias=True, by_name=False)
     except ValidationError as error:
         header = {("apiVersion",), ("kind",)}
         found = [mistake for mistake in in_words(error, tree) if mistake.path not in header]

@@ -1,0 +1,85 @@
+"""Starting quickly, loading little, ending in one line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+
+from pgswarm.cli import failures
+from pgswarm.errors import Again, Refused
+
+HEAVY = {
+    "anyio",
+    "docker",
+    "httpx",
+    "psycopg",
+    "pydantic",
+    "rich.console",
+    "rich.table",
+    "starlette",
+    "uvicorn",
+    "yaml",
+}
+
+
+def test_the_command_line_loads_nothing_that_works_before_a_verb_is_called() -> None:
+    code = "import sys, pgswarm.cli; print(' '.join(sorted(sys.modules)))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True)
+    assert not HEAVY & set(loaded.stdout.split())
+
+
+def test_help_is_there_at_once() -> None:
+    times = []
+    for _ in range(3):
+        began = time.monotonic()
+        ran = subprocess.run(
+            [sys.executable, "-c", "from pgswarm.cli import main; main()", "--help"],
+            capture_output=True, text=True, timeout=20, check=True,
+        )  # fmt: skip
+        times.append(time.monotonic() - began)
+        for verb in ("validate", "schema", "status", "plan", "reconcile", "operator", "member", "router"):
+            assert f"  {verb} " in ran.stdout
+    assert min(times) < 0.5, f"the fastest of three took {min(times):.2f} s; 0.1 s is usual"
+
+
+def failing_with(error: BaseException) -> Callable[[], object]:
+    def verb() -> None:
+        raise error
+
+    return verb
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (failures.BadInput("no such file"), 2, "pgswarm: no such file"),
+        (Refused("not a manager"), 1, "pgswarm: not a manager"),
+        (ExceptionGroup("tasks", [Again("later"), Refused("never")]), 1, "pgswarm: later\npgswarm: never"),
+        (KeyboardInterrupt(), 130, "pgswarm: interrupted"),
+        (
+            ZeroDivisionError("a\n  b"),
+            1,
+            "pgswarm: unexpected ZeroDivisionError: a b (run `pgswarm --debug …` for the traceback)",
+        ),
+    ],
+)
+def test_every_failure_is_its_line_and_its_code(
+    error: BaseException, code: int, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        failures.ending_in_one_line(failing_with(error))
+    assert left.value.code == code
+    assert capsys.readouterr().err == f"{line}\n"
+
+
+def test_a_bug_shows_its_traceback_when_asked(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failures, "show_tracebacks", True)
+    with pytest.raises(SystemExit):
+        failures.ending_in_one_line(failing_with(ZeroDivisionError("here")))
+    assert "Traceback" in capsys.readouterr().err
