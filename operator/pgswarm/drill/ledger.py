@@ -80,11 +80,9 @@ class Ledger:
 
     def __enter__(self) -> Ledger:
         with psycopg.connect(self._target.conninfo(), autocommit=True) as connection:
-            connection.execute(
-                sql.SQL(
-                    "CREATE TABLE IF NOT EXISTS {} (run text, writer int, number bigint, PRIMARY KEY (run, writer, number))"
-                ).format(sql.Identifier(self._table))
-            )
+            columns = "(run text, writer int, number bigint, PRIMARY KEY (run, writer, number))"
+            table = sql.Identifier(self._table)
+            connection.execute(sql.SQL("CREATE TABLE IF NOT EXISTS {} " + columns).format(table))
         self._began = time.monotonic()
         self._thread.start()
         return self

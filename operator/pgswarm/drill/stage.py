@@ -1,0 +1,251 @@
+"""Where the demo, the lab tests and the benchmark play: an installed pgswarm on a Swarm that may be broken.
+
+Two Swarms serve: the three nodes of `stack/lab`, and the engine that this shell already talks to (`ENGINE=current`),
+as a Swarm of one node. A stage installs pgswarm there as its users do - a secret, a document in a folder of a manager,
+`docker stack deploy` - asks the operator how it is, and finds the container of a member wherever it runs.
+
+Everything goes through the docker client and the lab's own verbs, as a person's hands would.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pgswarm import settings
+from pgswarm.drill.ledger import Target
+from pgswarm.errors import Failure
+
+TOP = Path(__file__).resolve().parents[3]
+STACK = "pgswarm"
+OWNER_SECRET = "pgswarm-drill-owner"
+
+T = TypeVar("T")
+
+
+class Broken(Failure):
+    """The stage could not be set, or did not come to where it should; the text says what it looks like."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """One running container and the node that it is on."""
+
+    node: int
+    id: str
+
+
+class Stage:
+    """A Swarm with pgswarm on it; see `LabStage` and `CurrentStage`."""
+
+    nodes: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    environment: Mapping[str, str] = {}
+
+    def docker(self, *words: str, node: int = 1, text: str | None = None, deadline: float = 120) -> str:
+        """Run the docker client against one node's engine; its output. Raises Broken."""
+        raise NotImplementedError
+
+    def write_document(self, text: str) -> None:
+        """Put the document where the operator looks, in one step, as an editor does."""
+        raise NotImplementedError
+
+    def install(self) -> None:
+        """The secret and the stack, as README says."""
+        if settings.CONTROL_SECRET not in self.docker("secret", "ls", "--format", "{{.Name}}").split():
+            self.docker("secret", "create", settings.CONTROL_SECRET, "-", text=secrets.token_hex(32))
+        stack = (TOP / "stack" / "pgswarm.yml").read_text()
+        self.docker("stack", "deploy", "--detach=true", "-c", "-", STACK, text=stack)
+
+    def owner_password(self) -> str:
+        """A password that the client may know: put into a Swarm secret that the document names."""
+        password = secrets.token_urlsafe(18)
+        if OWNER_SECRET in self.docker("secret", "ls", "--format", "{{.Name}}").split():
+            self.docker("secret", "rm", OWNER_SECRET)
+        self.docker("secret", "create", OWNER_SECRET, "-", text=password)
+        return password
+
+    def target(self, password: str, port: int, database: str, user: str) -> Target:
+        return Target(hosts=self.hosts, port=port, database=database, user=user, password=password)
+
+    def pgswarm(self, *words: str, deadline: float = 30) -> str:
+        """Run a verb of the command line inside an operator's container, on the first node that has one."""
+        reasons = []
+        for node in range(1, len(self.nodes) + 1):
+            try:
+                found = self.docker(
+                    "ps",
+                    "-q",
+                    "--filter",
+                    f"label=com.docker.swarm.service.name={STACK}_operator",
+                    node=node,
+                    deadline=10,
+                ).split()
+                if found:
+                    return self.docker("exec", found[0], "pgswarm", *words, node=node, deadline=deadline)
+            except Broken as broken:
+                reasons.append(broken.reason)
+        raise Broken(f"no operator runs: {'; '.join(reasons) or 'no container of it on any node'}")
+
+    def status(self, cluster: str) -> dict[str, Any]:
+        """The status tree of one cluster."""
+        answer = json.loads(self.pgswarm("status", "-o", "json"))
+        for one in answer["clusters"]:
+            if one["cluster"] == cluster:
+                return dict(one)
+        raise Broken(f"the operator knows no cluster {cluster}: {answer}")
+
+    def wait_healthy(self, cluster: str, members: int, deadline: float = 180) -> dict[str, Any]:
+        """Wait until the cluster is at rest, with that many members counted in its claim."""
+
+        def look() -> dict[str, Any] | None:
+            status = self.status(cluster)
+            counted = sum(1 for member in status["members"] if member["counted"])
+            return status if status["healthy"] and counted == members else None
+
+        return wait_for(
+            look, f"{cluster} at rest with {members} counted members", deadline, lambda: self.picture(cluster)
+        )
+
+    def container(self, service: str) -> Container:
+        """The running container of a service, on whichever node. Raises Broken if there is none."""
+        for node in range(1, len(self.nodes) + 1):
+            try:
+                found = self.docker(
+                    "ps", "-q", "--filter", f"label=com.docker.swarm.service.name={service}", node=node, deadline=10
+                ).split()
+            except Broken:
+                continue
+            if found:
+                return Container(node=node, id=found[0])
+        raise Broken(f"no container of {service} runs anywhere")
+
+    def node_of(self, member: str, status: Mapping[str, Any]) -> int:
+        """The number of the node that a member lives on."""
+        name = next(one["node"] for one in status["members"] if one["name"] == member)
+        return self.nodes.index(name) + 1
+
+    def picture(self, cluster: str) -> str:
+        """Everything that helps to see why something did not happen."""
+        parts = []
+        for verb in ("status", "plan"):
+            try:
+                parts.append(self.pgswarm(verb))
+            except Failure as failure:
+                parts.append(failure.reason)
+        for kind in ("node", "service"):
+            try:
+                parts.append(self.docker(kind, "ls", deadline=10))
+            except Failure as failure:
+                parts.append(failure.reason)
+        try:
+            names = self.docker("service", "ls", "--format", "{{.Name}}", deadline=10).split()
+            for name in names:
+                if name.startswith((f"{cluster}_", f"{STACK}_")):
+                    parts.append(self.docker("service", "ps", "--no-trunc", name, deadline=10))
+        except Failure as failure:
+            parts.append(failure.reason)
+        return "\n".join(parts)
+
+
+class LabStage(Stage):
+    """The nodes of `stack/lab`."""
+
+    def __init__(self) -> None:
+        rows = [line.split() for line in self.lab("status").splitlines() if line.startswith("node") or "10." in line]
+        found = [row for row in rows if len(row) > 2 and row[1].count(".") == 3 and ":" not in row[1]]
+        self.nodes = tuple(row[0] for row in found)
+        self.hosts = tuple(row[1] for row in found)
+        lines = [line.removeprefix("export ") for line in self.lab("env", "1").splitlines() if "=" in line]
+        registry = dict(line.split("=", 1) for line in lines)["PGSWARM_REGISTRY"]
+        self.environment = {"PGSWARM_REGISTRY": f"{registry}/"}
+
+    def lab(self, *words: str, text: str | None = None, deadline: float = 900) -> str:
+        """Run one verb of the lab; its output. Raises Broken."""
+        return run([str(TOP / "stack" / "lab" / "lab"), *words], text=text, deadline=deadline, environment=None)
+
+    def docker(self, *words: str, node: int = 1, text: str | None = None, deadline: float = 120) -> str:
+        command = [str(TOP / "stack" / "lab" / "lab"), "docker", str(node), "--", *words]
+        return run(command, text=text, deadline=deadline, environment=self.environment)
+
+    def write_document(self, text: str) -> None:
+        script = "mkdir -p /etc/pgswarm && cat > /etc/pgswarm/.new && mv /etc/pgswarm/.new /etc/pgswarm/main.yaml"
+        self.lab("exec", "1", "--", "sh", "-c", script, text=text)
+
+
+class CurrentStage(Stage):
+    """The engine that this shell talks to, as a Swarm of one node."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.environment = {"PGSWARM_DOCUMENTS": str(folder)}
+        state = self.docker("info", "--format", "{{.Swarm.LocalNodeState}} {{.Swarm.ControlAvailable}}").split()
+        if state != ["active", "true"]:
+            raise Broken("this engine is not a Swarm manager: run `docker swarm init`, then try again")
+        self.nodes = (self.docker("info", "--format", "{{.Name}}").strip(),)
+        self.hosts = ("127.0.0.1",)
+
+    def docker(self, *words: str, node: int = 1, text: str | None = None, deadline: float = 120) -> str:
+        return run(["docker", *words], text=text, deadline=deadline, environment=self.environment)
+
+    def write_document(self, text: str) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        new = self._folder / ".new"
+        new.write_text(text)
+        new.rename(self._folder / "main.yaml")
+
+
+def wait_for(
+    look: Callable[[], T | None],
+    what: str,
+    deadline: float,
+    picture: Callable[[], str] = lambda: "",
+    every: float = 0.2,
+) -> T:
+    """Look until something is there; what it is. Raises Broken with a picture of everything after the deadline."""
+    began = time.monotonic()
+    last = ""
+    while True:
+        try:
+            found = look()
+        except Broken as broken:
+            found, last = None, broken.reason
+        if found is not None:
+            return found
+        if time.monotonic() - began > deadline:
+            raise Broken(f"not within {deadline:.0f} s: {what}\n{last}\n{picture()}")
+        _pause(every)
+
+
+def run(command: list[str], *, text: str | None, deadline: float, environment: Mapping[str, str] | None) -> str:
+    """Run a program with a deadline; its standard output. Raises Broken with what it said."""
+    try:
+        done = subprocess.run(
+            command,
+            input=text if text is not None else "",
+            capture_output=True,
+            text=True,
+            timeout=deadline,
+            check=False,
+            env={**os.environ, **(environment or {})},
+        )
+    except subprocess.TimeoutExpired as expired:
+        raise Broken(f"{' '.join(command[:6])}: not done within {deadline:.0f} s") from expired
+    except OSError as error:
+        raise Broken(f"{command[0]}: {error.strerror}") from error
+    if done.returncode != 0:
+        raise Broken(f"{' '.join(command[:8])}: exit {done.returncode}: {(done.stdout + done.stderr).strip()[-4000:]}")
+    return done.stdout
+
+
+def _pause(seconds: float) -> None:
+    """Between two looks; what is waited for is always a condition."""
+    threading.Event().wait(seconds)
