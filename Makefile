@@ -39,9 +39,9 @@ format: venv ## Put the code into its form
 lint: venv ## Form, ruff, mypy strict, import contracts
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
-	$(BIN)/mypy
-	MYPYPATH=operator:stack/lab $(BIN)/mypy -p swarmlab
-	MYPYPATH=operator:stack/lab:. $(BIN)/mypy --explicit-package-bases tests
+	$(BIN)/mypy --cache-dir .mypy_cache/operator
+	MYPYPATH=operator:stack/lab $(BIN)/mypy --cache-dir .mypy_cache/lab -p swarmlab
+	MYPYPATH=operator:stack/lab:. $(BIN)/mypy --cache-dir .mypy_cache/tests --explicit-package-bases tests
 	$(BIN)/lint-imports --no-cache
 
 check: lint test-fast ## All that needs no root, no Docker, no PostgreSQL; under a minute

@@ -133,7 +133,7 @@ def _problems(one: Status) -> list[str]:
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0), collapse_padding=True)
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0), collapse_padding=True)
     for name in columns:
         table.add_column(name, overflow="fold", justify="right" if name in ("lag", "sessions") else "left")
     return table

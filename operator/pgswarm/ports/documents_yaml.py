@@ -127,8 +127,10 @@ class _Builder:
                     return self._mapping(node, path)
                 case yaml.SequenceNode():
                     return [self._value(item, (*path, index)) for index, item in enumerate(node.value)]
-                case _:
+                case yaml.ScalarNode():
                     return self._scalar(node, path)
+                case _:
+                    raise TypeError(f"YAML has no such node: {type(node).__name__}")
         finally:
             self._open.discard(id(node))
 

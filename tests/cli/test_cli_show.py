@@ -1,0 +1,55 @@
+"""A status on a terminal of 80 columns: everything is there, and nothing is cut."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from pgswarm.cli import show
+from pgswarm.core.status import MemberStatus, RouterStatus, Status, StepStatus
+
+LONG = "its volume is full: free some space on worker01, or give it a larger volume and let it be cloned anew"
+
+STATUS = Status(
+    cluster="main",
+    summary="postgres-primary serves; not yet as the document says",
+    healthy=False,
+    leader="manager1",
+    term=3,
+    revision=17,
+    primary="postgres-primary",
+    durability="survives the loss of any one of postgres-primary, postgres-secondary",
+    members=(
+        MemberStatus(name="postgres-primary", node="manager1", role="primary", state="serving", counted=True),
+        MemberStatus(name="postgres-secondary", node="worker01", role="standby", state="streaming", problem=LONG),
+    ),
+    routers=(RouterStatus(name="3f2a", state="running", primary="postgres-primary", sessions=4),),
+    steps=(StepStatus(step="create network webnet", reason="it is missing"),),
+    waits=("waiting for postgres-secondary",),
+    errors=("main.yaml:3:4: spec.router.port: must be at most 65535, not 99999",),
+)
+
+
+def drawn(*many: Status) -> list[str]:
+    console = Console(width=80, record=True, force_terminal=False, file=None, quiet=False)
+    with console.capture() as captured:
+        console.print(show.statuses(many))
+    return captured.get().splitlines()
+
+
+def test_a_status_fits_into_80_columns_and_loses_no_word() -> None:
+    lines = drawn(STATUS)
+    assert max(len(line) for line in lines) <= 80
+    text = " ".join(" ".join(lines).split())
+    for words in (LONG, STATUS.durability, *STATUS.waits, *STATUS.errors, "create network webnet", "it is missing"):
+        assert " ".join(words.split()) in text
+
+
+def test_the_primary_is_marked_and_a_router_without_one_says_that_writers_are_held() -> None:
+    held = STATUS.model_copy(update={"routers": (RouterStatus(name="3f2a", state="running"),)})
+    lines = drawn(held)
+    assert any(line.startswith("*postgres-primary") for line in lines)
+    assert any("(held)" in line for line in lines)
+
+
+def test_no_clusters_is_said() -> None:
+    assert drawn() == ["no clusters"]
