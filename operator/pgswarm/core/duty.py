@@ -1,0 +1,382 @@
+"""What one agent is to do next: `duty(facts, now) -> action`, pure.
+
+The agent asks after every change of what it knows; the answer is one action, done as one job that a newer order or
+promise may cancel, and then it asks again. Nothing is remembered between two questions but the durable memory and
+the facts, so an action that was cut short at any point is simply decided anew.
+
+The shape of the law (PROTOCOL, an agent's law): a member whose promise is newer than its order belongs to nobody; it
+is *fenced* until the end of its log is known. A member that has an order first comes to that same state, unless it
+is already what the order says, and only from there - in recovery, nothing received, position known - it is led on:
+follow as it is, rewind, clone or promote. A primary that goes on in its own term and timeline is the one exception.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import assert_never
+
+from pgswarm.core.claim import Incarnation
+from pgswarm.core.memory import Memory
+from pgswarm.core.orders import Order
+from pgswarm.core.reports import Data, Postgres, Problem, Role
+from pgswarm.core.wal import Position, lies_on, show_lsn
+
+RESTART_FIRST, RESTART_LAST = 0.2, 5.0
+"""Seconds before a crashed postgres is started again: doubled from the first to the last."""
+
+SUCCESSION = 2.0
+"""Seconds for which a crashed primary leaves its standbys the time to be elected before it starts again."""
+
+RETRY_FIRST, RETRY_LAST = 0.5, 30.0
+"""Seconds between attempts at work that failed (clone, rewind, initdb, promotion)."""
+
+FOLLOW_TRIES = 3
+"""Times that a standby which lies on the line may fail to stream before its data is made anew."""
+
+
+class Trouble(Enum):
+    """Why a standby that should stream does not."""
+
+    NONE = auto()
+    WAL_GONE = auto()  # the primary no longer has the log that is needed
+    DIVERGED = auto()  # the primary says that this log is not on its line
+
+
+class Begin(Enum):
+    """How postgres is started."""
+
+    FENCED = auto()  # in recovery, no upstream
+    FOLLOWING = auto()  # in recovery, with the upstream that this data is known to follow
+    PRIMARY = auto()  # read-write, on the timeline that it had
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """What a standby is told to stream from."""
+
+    primary: Incarnation
+    term: int
+    address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What the agent knows of itself at this moment."""
+
+    memory: Memory
+    heeded: bool = False  # an operator has sent the order in force since this boot
+    postgres: Postgres = Postgres.STOPPED
+    began: Begin | None = None  # how the postgres that is there was started
+    role: Role = Role.NONE
+    position: Position | None = None
+    settled: bool = False
+    begun: bool = False  # the timeline of the last reign exists on disk
+    upstream: Upstream | None = None  # what primary_conninfo says now
+    address: str | None = None  # where the ordered primary is
+    trouble: Trouble = Trouble.NONE
+    follow_failures: int = 0
+    crashes: int = 0  # in a row, without a quiet minute between
+    ended_at: float = 0.0  # when postgres ended last
+    failures: int = 0  # of work, in a row
+    failed_at: float = 0.0
+    problem: Problem | None = None  # what the last failed work said
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rest:
+    """Nothing, until something changes or `until`."""
+
+    reason: str
+    until: float | None = None
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Create:
+    """initdb."""
+
+    order: Order
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    begin: Begin
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settle:
+    """Receive nothing more and find the end of the valid log."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Follow:
+    upstream: Upstream
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rewind:
+    upstream: Upstream
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clone:
+    upstream: Upstream
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promote:
+    order: Order
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assume:
+    """Go on as primary in a higher term, on the same timeline (the term was raised)."""
+
+    term: int
+    reason: str
+
+
+Action = Rest | Create | Start | Stop | Settle | Follow | Rewind | Clone | Promote | Assume
+
+
+def duty(facts: Facts, now: float) -> Action:
+    """The next thing to do."""
+    memory = facts.memory
+    match memory.told_data:
+        case Data.FOREIGN:
+            return _leave_alone(facts)
+        case Data.NONE | Data.BUILDING:
+            return _obtain_data(facts, now)
+        case Data.READY:
+            order = memory.bound
+            if order is None:
+                return _be_fenced(facts, now)
+            if facts.postgres is Postgres.STOPPING:
+                return Rest(reason="PostgreSQL is stopping")
+            if order.role == "standby":
+                return _be_standby(facts, order, now)
+            return _be_primary(facts, order, now)
+        case _ as never:
+            assert_never(never)
+
+
+def restart_at(facts: Facts, *, patience: float) -> float:
+    """When a postgres that ended may be started again; `patience` is the pause after the first crash."""
+    if facts.postgres is not Postgres.CRASHED or facts.crashes == 0:
+        return 0.0
+    pause = patience if facts.crashes == 1 else _growing(RESTART_FIRST, RESTART_LAST, facts.crashes)
+    return facts.ended_at + max(patience, pause)
+
+
+def retry_at(facts: Facts) -> float:
+    """When work that failed may be tried again."""
+    return facts.failed_at + _growing(RETRY_FIRST, RETRY_LAST, facts.failures) if facts.failures else 0.0
+
+
+def _growing(first: float, last: float, times: int) -> float:
+    return float(min(last, first * 2.0 ** min(times - 1, 20)))
+
+
+def _leave_alone(facts: Facts) -> Action:
+    memory = facts.memory
+    if facts.postgres in (Postgres.RUNNING, Postgres.STARTING):
+        return Stop(reason="this is another system's data")
+    wanted = memory.order.system_id if memory.order else ""
+    holds = f"system {memory.system_id}" if memory.system_id else "data that pgswarm did not make"
+    text = (
+        f"the volume holds {holds}, the cluster is system {wanted or '(not created)'}; nothing is touched: "
+        "give this member another volume, or move that data away if nobody needs it"
+    )
+    return Rest(reason=text, problem=Problem(code="foreign-data", text=text))
+
+
+def _obtain_data(facts: Facts, now: float) -> Action:
+    memory = facts.memory
+    order = memory.bound
+    if order is None:
+        return Rest(reason="no data here, and no order that holds")
+    if not facts.heeded:
+        return Rest(reason="no data here; waiting for an operator's word")
+    if retry_at(facts) > now:
+        return Rest(reason="the last attempt failed", until=retry_at(facts), problem=facts.problem)
+    if order.role == "primary":
+        if order.create:
+            return Create(order=order, reason=f"create {order.primary}, the first primary")
+        return Rest(reason=f"the order is for {order.incarnation}, which is not here")
+    if order.counted:
+        return _needs_reseed(order, "there is no complete data directory here")
+    if facts.address is None:
+        return Rest(reason=f"no address of {order.primary} to clone from")
+    upstream = Upstream(primary=order.primary, term=order.term, address=facts.address)
+    return Clone(upstream=upstream, reason=f"no complete data directory: clone {order.primary}")
+
+
+def _be_fenced(facts: Facts, now: float) -> Action:
+    memory = facts.memory
+    owed = memory.promised > (memory.order.term if memory.order else 0)
+    why = f"promised term {memory.promised}" if owed else "no order yet"
+    match facts.postgres:
+        case Postgres.STOPPING:
+            return Rest(reason="PostgreSQL is stopping")
+        case Postgres.STOPPED | Postgres.CRASHED:
+            if not owed:
+                return Rest(reason="no order yet")
+            at = restart_at(facts, patience=0.0)
+            return Rest(reason=f"{why}: pause after a crash", until=at) if at > now else _start_fenced(why)
+        case Postgres.STARTING:
+            if facts.began is Begin.PRIMARY:
+                return Stop(reason=why)
+            return Rest(reason=f"{why}: PostgreSQL is starting")
+        case Postgres.RUNNING:
+            if facts.role is Role.PRIMARY:
+                return Stop(reason=why)
+            return Rest(reason=f"{why}: fenced") if facts.settled else Settle(reason=why)
+        case _ as never:
+            assert_never(never)
+
+
+def _be_standby(facts: Facts, order: Order, now: float) -> Action:
+    wanted = (order.primary, order.term)
+    match facts.postgres:
+        case Postgres.STOPPED | Postgres.CRASHED:
+            at = restart_at(facts, patience=RESTART_FIRST)
+            if at > now:
+                return Rest(reason="standby ended: pause before it is started again", until=at)
+            if facts.memory.follows == wanted and facts.address is not None:
+                return Start(begin=Begin.FOLLOWING, reason=f"follow {order.primary} as before")
+            return _start_fenced(f"to follow {order.primary}, the end of the log must be known first")
+        case Postgres.STARTING:
+            if facts.began is Begin.PRIMARY:
+                return Stop(reason=f"{order.primary} is primary of term {order.term}")
+            return Rest(reason="PostgreSQL is starting")
+        case Postgres.RUNNING:
+            if facts.role is Role.PRIMARY:
+                return Stop(reason=f"{order.primary} is primary of term {order.term}")
+            return _follow(facts, order, now)
+        case Postgres.STOPPING:
+            return Rest(reason="PostgreSQL is stopping")
+        case _ as never:
+            assert_never(never)
+
+
+def _follow(facts: Facts, order: Order, now: float) -> Action:
+    told = facts.upstream
+    address = facts.address or (told.address if told else "")
+    upstream = Upstream(primary=order.primary, term=order.term, address=address)
+    if told is not None and (told.primary, told.term) == (upstream.primary, upstream.term):
+        if facts.trouble is Trouble.WAL_GONE:
+            return _make_anew(facts, order, upstream, now, why="the primary no longer has the log that is needed here")
+        if facts.trouble is Trouble.DIVERGED:
+            return Settle(reason=f"{order.primary} says that the log here is not on its line")
+        if told.address != upstream.address:
+            return Follow(upstream=upstream, reason=f"{order.primary} is at {upstream.address} now")
+        return Rest(reason=f"follow {order.primary}")
+    if not facts.settled or facts.position is None:
+        return Settle(reason=f"{order.primary} is primary of term {order.term}: the end of the log here must be known")
+    if retry_at(facts) > now:
+        return Rest(reason="the last attempt failed", until=retry_at(facts), problem=facts.problem)
+    if not upstream.address:
+        return Rest(reason=f"no address of {order.primary} to follow")
+    if lies_on(facts.position, order.lineage):
+        if facts.follow_failures >= FOLLOW_TRIES:
+            return _make_anew(facts, order, upstream, now, why=f"{order.primary} refused to stream to it")
+        return Follow(upstream=upstream, reason=f"{facts.position} lies on the line of term {order.term}")
+    reason = f"{facts.position} is not on the line of term {order.term}"
+    if order.counted:
+        return _needs_reseed(order, reason)
+    if not facts.heeded:
+        return Rest(reason=f"{reason}; waiting for an operator's word")
+    return Rewind(upstream=upstream, reason=reason)
+
+
+def _make_anew(facts: Facts, order: Order, upstream: Upstream, now: float, *, why: str) -> Action:
+    if order.counted:
+        return _needs_reseed(order, why)
+    if not facts.heeded:
+        return Rest(reason=f"{why}; waiting for an operator's word")
+    if retry_at(facts) > now:
+        return Rest(reason="the last attempt failed", until=retry_at(facts), problem=facts.problem)
+    return Clone(upstream=upstream, reason=why)
+
+
+def _be_primary(facts: Facts, order: Order, now: float) -> Action:
+    memory = facts.memory
+    if not facts.heeded:
+        if facts.postgres in (Postgres.RUNNING, Postgres.STARTING) and facts.began is Begin.PRIMARY:
+            return Stop(reason="no operator has confirmed the reign since this agent started")
+        return Rest(reason=f"primary of term {order.term} by the last order; waiting for an operator's word")
+    if memory.incarnation != order.primary:
+        return Rest(reason=f"the order is for {order.primary}; here is {memory.incarnation}")
+    in_place = facts.begun and memory.timeline == order.timeline
+    match facts.postgres:
+        case Postgres.STOPPED | Postgres.CRASHED:
+            at = restart_at(facts, patience=SUCCESSION if order.sync.k else 0.0)
+            if at > now:
+                return Rest(reason=f"PostgreSQL crashed {_times(facts.crashes)}: pause before a restart", until=at)
+            if in_place:
+                return Start(begin=Begin.PRIMARY, reason=f"primary of term {order.term}, on timeline {order.timeline}")
+            return _start_fenced(f"to begin term {order.term}")
+        case Postgres.STARTING:
+            if facts.began is Begin.PRIMARY and not in_place:
+                return Stop(reason=f"term {order.term} begins timeline {order.timeline}")
+            return Rest(reason="PostgreSQL is starting")
+        case Postgres.RUNNING if facts.role is Role.PRIMARY:
+            if not in_place:
+                return Stop(reason=f"term {order.term} begins timeline {order.timeline}: recovery comes first")
+            if memory.reigned < order.term:
+                return Assume(term=order.term, reason=f"the term was raised to {order.term}")
+            return Rest(reason=f"primary of term {order.term}", problem=facts.problem)
+        case Postgres.RUNNING:
+            return _ascend(facts, order, now, in_place=in_place)
+        case Postgres.STOPPING:
+            return Rest(reason="PostgreSQL is stopping")
+        case _ as never:
+            assert_never(never)
+
+
+def _ascend(facts: Facts, order: Order, now: float, *, in_place: bool) -> Action:
+    """From recovery to the throne."""
+    if in_place:
+        return Stop(reason=f"timeline {order.timeline} is this member's own and goes on")
+    if not facts.settled or facts.position is None:
+        return Settle(reason=f"to begin term {order.term}, the end of the log must be known")
+    fork = order.lineage[-1].fork
+    if facts.position.lsn < fork:
+        text = (
+            f"term {order.term} was to begin at {show_lsn(fork)}, but the log here ends at {facts.position}: "
+            "this volume has lost data; a person must look"
+        )
+        return Rest(reason=text, problem=Problem(code="log-too-short", text=text))
+    if retry_at(facts) > now:
+        return Rest(reason="the last attempt failed", until=retry_at(facts), problem=facts.problem)
+    return Promote(order=order, reason=f"begin term {order.term} at {facts.position}")
+
+
+def _start_fenced(why: str) -> Start:
+    return Start(begin=Begin.FENCED, reason=why)
+
+
+def _needs_reseed(order: Order, why: str) -> Rest:
+    text = (
+        f"{why}, but the record counts on this member ({order.member} is named in claim or sync of term {order.term}): "
+        "not re-seeded until the record names it no more"
+    )
+    return Rest(reason=text, problem=Problem(code="needs-reseed", text=text))
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"

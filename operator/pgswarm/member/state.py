@@ -1,0 +1,94 @@
+"""The memory on the volume, and the lock that says whose volume it is.
+
+A memory is replaced whole: written beside the old one, fsynced, renamed, and the directory fsynced, all before the
+caller goes on; a crash leaves the old one or the new one. What cannot be read is never guessed at: with data on the
+volume the agent then says so and touches nothing.
+
+The lock is a flock on an open file that PostgreSQL inherits. It lasts until the last process of agent *and*
+PostgreSQL is gone, so a second container on the same volume (Swarm runs two side by side when a partition heals)
+waits for both.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from pgswarm.core.memory import Memory
+from pgswarm.core.reports import Data
+from pgswarm.errors import Refused
+from pgswarm.member.config import Config
+
+
+def lock(path: Path) -> int | None:
+    """Take the volume for this process: the descriptor that holds the lock, or None if another has it."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def load(config: Config) -> Memory:
+    """What this volume remembers. Raises Refused if it cannot be known."""
+    empty = Memory(cluster=config.cluster, member=config.member)
+    try:
+        text = config.state_file.read_bytes()
+    except FileNotFoundError:
+        return empty.model_copy(update={"data": Data.FOREIGN}) if _holds_data(config) else empty
+    except OSError as exc:
+        raise Refused(f"cannot read {config.state_file}: {exc.strerror}; a person must look") from exc
+    try:
+        memory = Memory.model_validate_json(text)
+    except ValidationError as exc:
+        raise Refused(
+            f"{config.state_file} is not readable as this agent's memory ({exc.error_count()} errors); "
+            "nothing is touched: restore the file, or give this member an empty volume"
+        ) from exc
+    if (memory.cluster, memory.member) != (config.cluster, config.member):
+        raise Refused(
+            f"this volume belongs to {memory.member} of {memory.cluster}, not to {config.member} of {config.cluster}: "
+            "give this member its own volume"
+        )
+    return memory
+
+
+def save(config: Config, memory: Memory) -> None:
+    """Make this memory durable; when it returns, it is."""
+    write(config.state_file, memory.model_dump_json(indent=1) + "\n", durable=True)
+
+
+def write(path: Path, text: str, *, mode: int = 0o600, durable: bool = False) -> None:
+    """Replace a file whole."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".tmp")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        if durable:
+            os.fsync(file.fileno())
+    os.replace(beside, path)
+    if durable:
+        sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _holds_data(config: Config) -> bool:
+    """Is there anything in the place of a data directory, or of one that was replaced, or at the volume's top?"""
+    if (config.volume / "PG_VERSION").exists():
+        return True
+    return any(path.exists() and (path.is_file() or any(path.iterdir())) for path in (config.pgdata, config.former))

@@ -1,0 +1,173 @@
+"""PostgreSQL's own files: postgresql.conf, pg_hba.conf, pg_ident.conf and connection strings. Pure text.
+
+They live beside PGDATA, not in it, so a clone or a rewind never brings the source's settings along, least of all
+its synchronous_standby_names. A document's parameters come after the defaults and before what the protocol stands
+on, so the last word is always the agent's; an agent that writes this file has nothing to merge.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pgswarm.core.spec import OWNED_PARAMETERS
+from pgswarm.settings import REPLICATION_ROLE
+
+GHOST = 'ANY 1 ("pgswarm-nobody")'
+"""A synchronous_standby_names that nobody can satisfy: every commit waits (C7, C12)."""
+
+CLONE_NAME = "pgswarm-clone"
+"""application_name of a base backup: never one that a sync setting can name (C5)."""
+
+IDENT_MAP = "pgswarm"
+
+DEFAULTS: Mapping[str, str] = {
+    "checkpoint_timeout": "5min",
+    "checkpoint_completion_target": "0.9",
+    "hot_standby_feedback": "on",
+    "lc_messages": "C",
+    "log_checkpoints": "on",
+    "log_line_prefix": "%m [%p] %q%u@%d ",
+    "log_lock_waits": "on",
+    "log_temp_files": "64MB",
+    "max_connections": "100",
+    "max_replication_slots": "16",
+    "max_wal_senders": "16",
+    "max_wal_size": "2GB",
+    "min_wal_size": "256MB",
+    "password_encryption": "scram-sha-256",
+    "shared_buffers": "128MB",
+    "tcp_keepalives_count": "3",
+    "tcp_keepalives_idle": "60",
+    "tcp_keepalives_interval": "10",
+    "tcp_user_timeout": "30s",
+    "wal_compression": "on",
+    "wal_keep_size": "256MB",
+    "wal_receiver_timeout": "5s",
+    "wal_sender_timeout": "5s",
+}
+"""Settings that a document may change."""
+
+OWNED: Mapping[str, str] = {
+    "archive_cleanup_command": "",
+    "fsync": "on",
+    "full_page_writes": "on",
+    "hot_standby": "on",
+    "log_destination": "stderr",
+    "logging_collector": "off",
+    "recovery_target_timeline": "latest",
+    "restart_after_crash": "off",
+    "restore_command": "",
+    "synchronous_commit": "on",
+    "update_process_title": "on",
+    "wal_level": "replica",
+    "wal_log_hints": "on",
+    "wal_receiver_status_interval": "1s",
+    "wal_retrieve_retry_interval": "200ms",
+}
+"""Settings on which the agent or the protocol stands."""
+
+_PARAMETER = re.compile(r"^[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """Everything that postgresql.conf depends on."""
+
+    major: int = 17
+    port: int
+    listen: str
+    socket_dir: str
+    hba_file: str
+    ident_file: str
+    slot_keep: str = "10GB"
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    sync: str = ""
+    upstream: str = ""
+    slot: str = ""
+
+
+def configuration(wanted: Configuration) -> str:
+    """postgresql.conf."""
+    settings = dict(DEFAULTS)
+    settings["max_slot_wal_keep_size"] = wanted.slot_keep
+    settings.update(usable(wanted.parameters))
+    settings.update(OWNED)
+    if wanted.major >= 17:
+        settings["allow_alter_system"] = "off"
+    settings.update(
+        port=str(wanted.port),
+        listen_addresses=wanted.listen,
+        unix_socket_directories=wanted.socket_dir,
+        hba_file=wanted.hba_file,
+        ident_file=wanted.ident_file,
+        synchronous_standby_names=wanted.sync,
+        primary_conninfo=wanted.upstream,
+        primary_slot_name=wanted.slot,
+    )
+    lines = [f"{name} = {quoted(value)}" for name, value in sorted(settings.items())]
+    return "\n".join(["# Written by pgswarm at every change; the document is the place to edit.", *lines, ""])
+
+
+def usable(parameters: Mapping[str, str]) -> dict[str, str]:
+    """The document's parameters without those that are not its to set, and without what is no name at all."""
+    owned = OWNED_PARAMETERS | OWNED.keys()
+    return {name: value for name, value in parameters.items() if name not in owned and _PARAMETER.match(name)}
+
+
+def quoted(value: str) -> str:
+    """A value as postgresql.conf wants it: backslashes and quotes doubled, and never a second line."""
+    flat = value.replace("\n", " ").replace("\r", " ")
+    return "'" + flat.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def hba(*, open_to_clients: bool) -> str:
+    """pg_hba.conf: the agent over the socket, replication, and - unless in quarantine - everybody with a password."""
+    rows = [
+        f"local all         postgres              peer map={IDENT_MAP}",
+        f"host  replication {REPLICATION_ROLE} 0.0.0.0/0 scram-sha-256",
+        f"host  postgres    {REPLICATION_ROLE} 0.0.0.0/0 scram-sha-256",
+    ]
+    if open_to_clients:
+        rows.append("host  all         all                 0.0.0.0/0 scram-sha-256")
+    return "\n".join(["# Written by pgswarm.", *rows, ""])
+
+
+def ident(system_user: str) -> str:
+    """pg_ident.conf: the agent's own system user may be postgres over the socket."""
+    return f"# Written by pgswarm.\n{IDENT_MAP} {system_user} postgres\n"
+
+
+def upstream(*, address: str, port: int, passfile: str, name: str) -> str:
+    """The primary_conninfo of a standby known as `name`."""
+    return conninfo(
+        hostaddr=address,
+        port=str(port),
+        user=REPLICATION_ROLE,
+        passfile=passfile,
+        application_name=name,
+        connect_timeout="3",
+        keepalives_idle="5",
+        keepalives_interval="2",
+        keepalives_count="3",
+        tcp_user_timeout="5000",
+        sslmode="prefer",
+    )
+
+
+def conninfo(**parts: str) -> str:
+    """A libpq connection string; every value quoted."""
+    escaped = {name: value.replace("\\", "\\\\").replace("'", "\\'") for name, value in parts.items()}
+    return " ".join(f"{name}='{value}'" for name, value in escaped.items())
+
+
+def slot_name(member: str) -> str:
+    """The replication slot of one member, as every other member calls it."""
+    return "pgswarm_" + member.replace("-", "_")
+
+
+def pgpass(password: str) -> str:
+    """A password file for replication, to anywhere."""
+    escaped = password.replace("\\", "\\\\").replace(":", "\\:")
+    return f"*:*:*:{REPLICATION_ROLE}:{escaped}\n"
