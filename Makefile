@@ -12,12 +12,13 @@ PYTHON ?= $(firstword $(foreach p,/usr/bin/python3 python3.13 python3.12 python3
 UV ?= $(shell command -v uv || echo uv)
 ENGINE ?= lab
 DOCUMENT ?= crds/examples
+CLIENT = $(if $(filter current,$(ENGINE)),docker,stack/lab/lab docker 1 --)
 SUITE := $(BIN)/pytest -q --no-header
 CODE := operator tests stack/lab
 PYPROJECT := pyproject.toml
 
 .PHONY: help venv format lint check test test-fast test-parts test-lab packages demo lab-up lab-down images crds \
-	crds-check lock reconcile-once clean
+	images-lab images-current status lock reconcile-once clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,17 +67,28 @@ test-parts: venv
 test-lab: venv
 	$(SUITE) -m lab
 
-demo: venv ## A cluster, a failover and what a writing client saw of it (ENGINE=lab or ENGINE=current)
-	ENGINE=$(ENGINE) stack/demo
+demo: venv images ## The whole story with a writing client; ENGINE=current for the engine of this shell
+	$(BIN)/python stack/demo.py --engine $(ENGINE)
 
-lab-up: ## Start the three-node Swarm on this machine (root)
+status: ## What the operator on this engine (ENGINE=lab: on the lab's first node) says of its clusters
+	@$(CLIENT) exec $$($(CLIENT) ps --quiet --filter label=com.docker.swarm.service.name=pgswarm_operator | head -n 1) \
+		pgswarm status
+
+lab-up: ## Start a real Swarm of three nodes on this machine (root)
 	stack/lab/lab up
 
 lab-down: ## Stop it and remove everything it made
 	stack/lab/lab down
 
-images: ## Build the images of operator, member and router into the lab
+images: images-$(ENGINE) ## Build the images of operator, member and router for ENGINE
+
+images-lab: lab-up
 	stack/lab/lab images
+
+images-current:
+	for image in operator member router; do \
+		docker build --quiet -f stack/images/Dockerfile --target $$image -t pgswarm/$$image:dev .; \
+	done
 
 crds: venv ## Generate crds/ from the models
 	$(BIN)/pgswarm schema > crds/postgrescluster.schema.json
