@@ -12,6 +12,7 @@ import secrets
 import shutil
 import subprocess
 import tarfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -60,7 +61,8 @@ def registry(sockets: tuple[str, ...]) -> str:
 @pytest.fixture(scope="session")
 def stub(sockets: tuple[str, ...], registry: str) -> str:
     """The id of an image of a few megabytes with a shell in it, the same one on every node and in the registry."""
-    first, *others = (docker.APIClient(base_url=socket, version="auto", timeout=60) for socket in sockets)
+    clients: list[Any] = [docker.APIClient(base_url=socket, version="auto", timeout=60) for socket in sockets]
+    first, *others = clients
     try:
         found = first.inspect_image(STUB)
     except docker.errors.ImageNotFound:
@@ -92,15 +94,15 @@ def records(swarm: DockerSwarm) -> SwarmRecords:
 
 
 @pytest.fixture
-def client(sockets: tuple[str, ...]) -> Iterator[docker.APIClient]:
+def client(sockets: tuple[str, ...]) -> Iterator[Any]:
     """A plain client of node 1: the hand of a person, and a second pair of eyes."""
-    client = docker.APIClient(base_url=sockets[0], version="auto", timeout=30)
+    client: Any = docker.APIClient(base_url=sockets[0], version="auto", timeout=30)
     yield client
     client.close()
 
 
 @pytest.fixture
-def cluster(client: docker.APIClient) -> Iterator[str]:
+def cluster(client: Any) -> Iterator[str]:
     """A name that no other test uses; everything with that name is removed afterwards."""
     name = f"t{secrets.token_hex(4)}"
     yield name
@@ -114,7 +116,7 @@ def cluster(client: docker.APIClient) -> Iterator[str]:
 
 
 @pytest.fixture
-def control(client: docker.APIClient) -> Iterator[None]:
+def control(client: Any) -> Iterator[None]:
     """The control network and its secret: those that are there, or ones that go with the test."""
     made: list[tuple[str, str]] = []
     if not any(one["Name"] == settings.CONTROL_NETWORK for one in client.networks()):
@@ -127,12 +129,13 @@ def control(client: docker.APIClient) -> Iterator[None]:
     for kind, ident in made:
         remove = client.remove_network if kind == "network" else client.remove_secret
         wait_until(lambda remove=remove, ident=ident: _goes(remove, ident), f"{kind} {ident} to go")
+    # A node lists a network that the Swarm has removed until its own last container has left it.
+    gone = {ident for _, ident in made}
+    wait_until(lambda: not any(one["Id"] in gone for one in client.networks()), "node 1 to forget the network")
 
 
 def wait_until(condition: Any, what: str, seconds: float = 30.0) -> None:
     """Wait for a condition of the lab, in a plain thread."""
-    import time
-
     deadline = time.monotonic() + seconds
     pause = 0.02
     while not condition():
@@ -141,7 +144,7 @@ def wait_until(condition: Any, what: str, seconds: float = 30.0) -> None:
         pause = min(0.5, pause * 1.5)
 
 
-def _remove_all(client: docker.APIClient, wanted: dict[str, str]) -> list[str]:
+def _remove_all(client: Any, wanted: dict[str, str]) -> list[str]:
     left = []
     for secret in client.secrets(filters=wanted):
         if not _goes(client.remove_secret, secret["ID"]):
@@ -167,10 +170,10 @@ def _file_system() -> bytes:
     """A tar of a few of this machine's programs and the libraries that they need."""
     files: dict[str, pathlib.Path] = {}
     for program in PROGRAMS:
-        path = shutil.which(program)
-        assert path, f"no {program} on this machine"
-        files[f"bin/{program}"] = pathlib.Path(path).resolve()
-        for word in subprocess.run(["ldd", path], check=True, capture_output=True, text=True).stdout.split():
+        found = shutil.which(program)
+        assert found, f"no {program} on this machine"
+        files[f"bin/{program}"] = pathlib.Path(found).resolve()
+        for word in subprocess.run(["ldd", found], check=True, capture_output=True, text=True).stdout.split():
             if word.startswith("/"):
                 files[word.lstrip("/")] = pathlib.Path(word).resolve()
     buffer = io.BytesIO()

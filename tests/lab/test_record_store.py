@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import anyio
-import docker
 import pytest
 
 from pgswarm import settings
@@ -212,7 +211,7 @@ async def test_a_lost_answer_is_not_taken_for_ours_when_somebody_else_wrote(
     assert await records.read(cluster) == after
 
 
-def edit(client: docker.APIClient, stored: Stored, **labels: str | None) -> None:
+def edit(client: Any, stored: Stored, **labels: str | None) -> None:
     """Change labels by hand, as a person with curl would."""
     raw = client.inspect_config(stored.config_id)
     spec = raw["Spec"]
@@ -226,18 +225,17 @@ def edit(client: docker.APIClient, stored: Stored, **labels: str | None) -> None
 
 
 async def test_a_record_that_cannot_be_read_is_refused_and_not_absent(
-    records: SwarmRecords, client: docker.APIClient, cluster: str
+    records: SwarmRecords, client: Any, cluster: str
 ) -> None:
     stored = await records.write(await created(records, cluster), record=record())
     edit(client, stored, pgswarm_record='{"revision": 2}')
     with pytest.raises(Refused, match=r"pgswarm\.record of config .* cannot be read .*term.*put the label back"):
         await records.read(cluster)
     assert cluster in await records.names()
+    assert isinstance((await records.by_cluster())[cluster], Refused)
 
 
-async def test_an_edited_kind_does_not_make_a_cluster_absent(
-    records: SwarmRecords, client: docker.APIClient, cluster: str
-) -> None:
+async def test_an_edited_kind_does_not_make_a_cluster_absent(records: SwarmRecords, client: Any, cluster: str) -> None:
     stored = await created(records, cluster)
     edit(client, stored, pgswarm_kind=None)
     with pytest.raises(Refused, match="put them back"):
@@ -245,9 +243,7 @@ async def test_an_edited_kind_does_not_make_a_cluster_absent(
     assert cluster in await records.names()
 
 
-async def test_other_labels_on_the_object_are_kept(
-    records: SwarmRecords, client: docker.APIClient, cluster: str
-) -> None:
+async def test_other_labels_on_the_object_are_kept(records: SwarmRecords, client: Any, cluster: str) -> None:
     edit(client, await created(records, cluster), team="payments")
     stored = await records.read(cluster)
     assert stored is not None
@@ -256,7 +252,7 @@ async def test_other_labels_on_the_object_are_kept(
 
 
 async def test_a_config_of_somebody_else_with_our_name_is_refused(
-    records: SwarmRecords, client: docker.APIClient, cluster: str
+    records: SwarmRecords, client: Any, cluster: str
 ) -> None:
     client.create_config(settings.record_name(cluster), b"listen 80", labels={})
     with pytest.raises(Refused, match="does not say which cluster"):

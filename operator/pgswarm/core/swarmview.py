@@ -198,8 +198,14 @@ def explain(error: str, *, node: str = "", image: str = "") -> str:
             name = image.partition("@")[0] or "the image"
             parts = {f"g{index}": value or "" for index, value in enumerate(found.groups(), 1)}
             return words.format(on=on, image=name, **parts)
-    first = " ".join(error.split())
-    return f"Docker says{on}: {first}" if first else f"the task ended{on} and Docker gives no reason"
+    words = _PREAMBLE.sub("", " ".join(error.split())).removesuffix(": unknown")
+    return f"Docker says{on}: {words}" if words else f"the task ended{on} and Docker gives no reason"
+
+
+_PREAMBLE = re.compile(
+    r"(?:starting container failed|failed to create task for container|failed to create shim task|"
+    r"OCI runtime create failed|runc create failed|unable to start container process|error during container init): "
+)
 
 
 _WORDS: tuple[tuple[str, str], ...] = (
@@ -244,6 +250,7 @@ _WORDS: tuple[tuple[str, str], ...] = (
     ),
     (r"exec format error", "{image} is built for another processor than the node's"),
     (r"non-zero exit \((137)\)", "the container was killed{on} (exit {g1}: out of memory, or by hand)"),
+    (r"non-zero exit \(12[67]\)", "{image} has no such program inside, or may not run it"),
     (r"non-zero exit \((\d+)\)", "the container ended with exit {g1}{on}; `docker service logs` has its last words"),
     (r"unhealthy container", "the container was unhealthy{on}"),
     (

@@ -33,7 +33,7 @@ from pgswarm.core import stored as storing
 from pgswarm.core.record import Record
 from pgswarm.core.spec import PostgresCluster
 from pgswarm.core.stored import Identity, Stored
-from pgswarm.errors import Again, Conflict
+from pgswarm.errors import Again, Conflict, Refused
 from pgswarm.ports.swarm_http import Engine, Missing
 
 READ_BACK = 2.0
@@ -67,7 +67,11 @@ class Records(Protocol):
         ...
 
     async def list(self) -> tuple[Stored, ...]:
-        """Everything, by name. Refused if only one of them cannot be understood: decide by `names` and `read`."""
+        """Everything, by name. Refused if only one of them cannot be understood."""
+        ...
+
+    async def by_cluster(self) -> Mapping[str, Stored | Refused]:
+        """Everything, each by itself: one that cannot be understood hides no other, and is not absent."""
         ...
 
     async def create(self, cluster: str, document: PostgresCluster, *, edited_at: float, source: str) -> Stored:
@@ -104,6 +108,16 @@ class SwarmRecords:
 
     async def list(self) -> tuple[Stored, ...]:
         return tuple(sorted((_understand(raw) for raw in await self._all()), key=lambda one: one.cluster))
+
+    async def by_cluster(self) -> Mapping[str, Stored | Refused]:
+        found: dict[str, Stored | Refused] = {}
+        for raw in await self._all():
+            try:
+                stored: Stored | Refused = _understand(raw)
+            except Refused as refusal:
+                stored = refusal
+            found[raw["Spec"]["Name"].removeprefix(settings.record_name(""))] = stored
+        return found
 
     async def create(self, cluster: str, document: PostgresCluster, *, edited_at: float, source: str) -> Stored:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

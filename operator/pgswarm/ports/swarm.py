@@ -170,7 +170,7 @@ class DockerSwarm:
             else:
                 logger.info("network {} created", name)
                 return str(answer["Id"])
-        if found.driver != "overlay":
+        if found.driver not in ("overlay", ""):  # Swarm has not said yet, in the first moment of a new one
             raise Refused(f"network {name} is a {found.driver} network; services need an overlay: choose another name")
         return found.id
 

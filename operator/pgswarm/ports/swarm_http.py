@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -188,9 +189,13 @@ def failed_answer(status: int, message: str, *, is_write: bool, doing: str) -> F
         return Conflict(f"{doing}: {text}")
     if status < 500 and status not in (408, 429):
         return Refused(f"{doing}: {text}")
-    if is_write and status != 429:
+    if is_write and _MAYBE_DONE.search(low):
         return Unknown(f"{doing}: it is not known whether this was done ({text}); read again")
     return Again(f"{doing}: {text or f'Docker answered {status}'}")
+
+
+_MAYBE_DONE = re.compile(r"deadline|time.?out|timed out|leader|raft|unavailable|transport|connection|eof|cancel")
+"""In an answer of 500 to a write: it may have reached the leader. Anything else was refused before that."""
 
 
 def failed_call(error: BaseException, where: str, *, is_write: bool, doing: str) -> Failure:

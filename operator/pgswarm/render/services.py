@@ -42,9 +42,6 @@ MEMBER_GRACE = 60
 ROUTER_GRACE = 30
 """Seconds from SIGTERM to SIGKILL."""
 
-OPEN_FILES = 65536
-"""File descriptors: some engines give a thousand million, for which HAProxy reserves memory."""
-
 HOST_NAME_LENGTH = 63
 RESOLVER = ["ndots:0", "timeout:1", "attempts:2"]
 """A name that nobody knows is forwarded to the host's resolver, which may be dead: give up after two seconds."""
@@ -246,7 +243,7 @@ def _container(
         "Sysctls": {},
         "CapabilityAdd": [],
         "CapabilityDrop": [],
-        "Ulimits": [{"Name": "nofile", "Soft": OPEN_FILES, "Hard": OPEN_FILES}],
+        "Ulimits": [],  # none: an engine that may not raise a limit does not start the container at all
     }
 
 
