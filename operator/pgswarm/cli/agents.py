@@ -1,12 +1,15 @@
 """`member`, `router`, `operator`: the long-running processes. Each is the entry of a container, not for a shell.
 
-Names come from the environment that the service sets (PGSWARM_CLUSTER, PGSWARM_MEMBER); passwords and the control
-secret come from files and never from words or environment. What does the work is imported only here and only for the
-process that is asked for: an agent never loads Docker's client.
+The agents read their names and ports from the environment that the service sets (PGSWARM_CLUSTER, PGSWARM_MEMBER, …:
+see `member/config` and `router/main`); passwords and the control secret come from files and never from words or
+environment. What does the work is imported only here and only for the process that is asked for: an agent never loads
+Docker's client.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,8 +19,6 @@ import typer
 if TYPE_CHECKING:
     from pgswarm.loop.run import Options
 
-Cluster = Annotated[str, typer.Option(envvar="PGSWARM_CLUSTER", help="Name of the cluster.")]
-Member = Annotated[str, typer.Option(envvar="PGSWARM_MEMBER", help="Name of the member.")]
 Folder = Annotated[Path | None, typer.Option(envvar="PGSWARM_DOCUMENTS", help="Folder of documents that is watched.")]
 Secret = Annotated[Path | None, typer.Option(envvar="PGSWARM_SECRET_FILE", help="File that holds the control secret.")]
 MemberImage = Annotated[str | None, typer.Option(envvar="PGSWARM_MEMBER_IMAGE", help="Image of members by default.")]
@@ -39,9 +40,12 @@ def operator(
 ) -> None:
     """Run the operator: in a service on the managers, with the engine's socket."""
     import anyio
+    from loguru import logger
 
     from pgswarm.loop import run
 
+    logger.remove()
+    logger.add(sys.stderr, level=os.environ.get("PGSWARM_LOG_LEVEL", "INFO"), backtrace=False, diagnose=False)
     anyio.run(run.run, options(documents, secret_file, member_image, router_image))
 
 
@@ -61,15 +65,15 @@ def options(
     return chosen
 
 
-def member(cluster: Cluster, member: Member) -> None:
+def member() -> None:
     """Run the agent beside PostgreSQL: the entry of a member's container."""
     from pgswarm.member import main
 
-    main.run(cluster=cluster, member=member)
+    raise typer.Exit(main.main())
 
 
-def router(cluster: Cluster) -> None:
+def router() -> None:
     """Run the agent beside HAProxy: the entry of a router's container."""
     from pgswarm.router import main
 
-    main.run(cluster=cluster)
+    raise typer.Exit(main.main())
