@@ -97,15 +97,18 @@ class Check:
         record = self.store.record
         if record is None or not self.ledger:
             return
-        living = {m.ident: set(m.log) for m in self.members.values() if m.ident is not None}
-        copies = [living.get(name, self.graves.get(name, frozenset())) for name in record.claim.members]
+        copies: dict[Incarnation, set[Entry]] = {name: set(self.graves.get(name, ())) for name in record.claim.members}
+        for member in self.members.values():
+            if member.ident in copies:
+                copies[member.ident].update(member.log)
         for entry in self.ledger:
-            if sum(entry in copy for copy in copies) < record.claim.r:
+            if sum(entry in copy for copy in copies.values()) < record.claim.r:
                 raise Violation(f"S4: {entry} is not on {record.claim} (revision {record.revision})")
 
     def lost_for_good(self) -> bool:
-        """Were volumes lost that the record still needs? Then only a person can help (with a claim of one)."""
+        """Can only a person help: a counted volume is lost, or a late order to create made data of another system?"""
         record = self.store.record
         return record is not None and (
-            record.primary in self.lost_volumes or any(name in self.lost_volumes for name in record.claim.members)
+            not self.lost_volumes.isdisjoint(record.claim.members)
+            or any(member.told_data is Data.FOREIGN for member in self.members.values())
         )

@@ -60,6 +60,11 @@ class Member:
         return self.order if self.order is not None and self.order.term >= self.promised else None
 
     @property
+    def told_data(self) -> Data:
+        foreign = self.order is not None and self.order.system_id not in ("", self.system)
+        return Data.FOREIGN if foreign and self.data is Data.READY else self.data
+
+    @property
     def reigns(self) -> bool:
         return self.alive and self.role is Role.PRIMARY
 
@@ -141,7 +146,7 @@ class Member:
             member=self.name,
             boot=str(self.boot),
             sequence=self.sequence,
-            data=self.data,
+            data=self.told_data,
             incarnation=self.ident,
             system_id=self.system,
             promised=self.promised,
@@ -176,7 +181,10 @@ def follow_duty(me: Member, members: dict[str, Member], linked: bool, now: float
         done, me.busy_with = me.busy_with, ""
         _finish(me, done, members, linked, now)
         return
-    if me.data is not Data.READY:
+    if me.told_data is Data.FOREIGN:
+        me.role, me.postgres, me.upstream = Role.NONE, Postgres.STOPPED, None
+        me.end_reign()
+    elif me.data is not Data.READY:
         _obtain(me, order, members, linked, now)
     elif order is None:
         if me.promised and me.role is not Role.FENCED:
@@ -209,7 +217,7 @@ def _finish(me: Member, what: str, members: dict[str, Member], linked: bool, now
             me.settled = True
         case "create":
             if me.data is Data.BUILDING:
-                me.data, me.log, me.system, me.timeline, me.begun, me.reigned = Data.READY, [], "7", 1, 1, 1
+                me.data, me.log, me.system, me.timeline, me.begun, me.reigned = Data.READY, [], f"{me.rng.getrandbits(32)}", 1, 1, 1
                 me.role, me.postgres, me.settled = Role.NONE, Postgres.STOPPED, False
         case "clone":
             source = members[member_of(order.primary)] if order else None
@@ -248,7 +256,7 @@ def _reign(me: Member, order: Order, now: float) -> None:
             me.in_force = InForce(term=order.term, revision=order.revision, since=len(me.log))
         if me.quarantine is not None and holders(me, order.sync, order.term, me.quarantine) >= order.sync.k:
             me.quarantine = None
-        me.clients = me.quarantine is None
+        me.clients = me.quarantine is None and not order.create  # before the record knows the system, nobody
     elif in_place:
         me.postgres = Postgres.STARTING
         me.busy("start", now, (0.1, 0.6))

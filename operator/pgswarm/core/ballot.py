@@ -47,8 +47,8 @@ def health(world: World, record: Record, now: float) -> Health:
     building = report.data in (Data.NONE, Data.BUILDING)
     if building and not record.system_id:
         return Health(lost=False, coming=True, reason=f"{name} is creating its data directory")
-    if report.data is not Data.READY or report.incarnation != record.primary:
-        has = report.incarnation or f"data: {report.data.value}"
+    if not record.is_held_by(report, record.primary):
+        has = f"{report.incarnation or 'no data'}, {report.data.value}, system {report.system_id or 'unknown'}"
         return Health(lost=True, coming=False, reason=f"{name} no longer holds {record.primary} (it has {has})")
     if report.postgres in (Postgres.CRASHED, Postgres.STOPPED, Postgres.STOPPING):
         return Health(lost=True, coming=False, reason=f"PostgreSQL of {name} is {report.postgres.value}")
@@ -97,7 +97,7 @@ def ballot(world: World, record: Record, primary: Health, now: float) -> Plan:
     if may_resume(world, record, now):
         return Plan(waits=(f"{primary.reason}; no successor can be had, so it is to resume term {record.term}",))
     missing = [
-        f"{member_of(name)} ({world.gone(member_of(name), now) or _why_not(world, name)})"
+        f"{member_of(name)} ({world.gone(member_of(name), now) or _why_not(world, record, name)})"
         for name in record.claim.members
         if name not in promised
     ]
@@ -116,9 +116,7 @@ def has_promised(report: MemberReport, term: int) -> bool:
 def may_resume(world: World, record: Record, now: float) -> bool:
     """Is the record's primary there, the same data directory still, and bound to nothing newer?"""
     own = world.present(record.primary_member, now)
-    return (
-        own is not None and own.incarnation == record.primary and own.data is Data.READY and own.promised <= record.term
-    )
+    return own is not None and record.is_held_by(own, record.primary) and own.promised <= record.term
 
 
 def raised(world: World, record: Record, now: float) -> Plan:
@@ -177,14 +175,14 @@ def _on_the_line(report: MemberReport, record: Record) -> bool:
 def _claimed(world: World, record: Record, now: float) -> dict[Incarnation, MemberReport]:
     """The claimed incarnations that can be talked to, with their reports."""
     present = {name: world.present(member_of(name), now) for name in record.claim.members}
-    return {name: report for name, report in present.items() if report is not None and report.incarnation == name}
+    return {name: report for name, report in present.items() if report and record.is_held_by(report, name)}
 
 
-def _why_not(world: World, name: Incarnation) -> str:
+def _why_not(world: World, record: Record, name: Incarnation) -> str:
     report = world.report(member_of(name))
     if report is None:
         return "not heard yet"
-    if report.incarnation != name:
+    if not record.is_held_by(report, name):
         return f"it holds {report.incarnation or report.data.value}, not {name}"
     if report.role is Role.NONE and report.problem:
         return report.problem.text

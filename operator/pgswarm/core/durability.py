@@ -22,7 +22,7 @@ from collections.abc import Iterable
 
 from pgswarm.core.claim import Claim, Incarnation, Sync, application_name, incarnation, member_of
 from pgswarm.core.record import Record
-from pgswarm.core.reports import Data, MemberReport, Role, Walsender
+from pgswarm.core.reports import MemberReport, Role, Walsender
 from pgswarm.core.spec import PostgresCluster
 from pgswarm.core.steps import NOTHING, Plan, WriteRecord
 from pgswarm.core.world import World
@@ -43,7 +43,7 @@ def alone(document: PostgresCluster | None) -> Sync:
 def moves(world: World, record: Record, now: float) -> Plan:
     """The next move towards the claim that the healthy standbys allow, or what is waited for."""
     primary = world.present(record.primary_member, now)
-    if primary is None or primary.incarnation != record.primary or primary.role is not Role.PRIMARY:
+    if primary is None or not record.is_held_by(primary, record.primary) or primary.role is not Role.PRIMARY:
         return NOTHING
     if primary.heeded is None or primary.heeded[0] != record.term:
         return NOTHING
@@ -66,7 +66,7 @@ def standbys(world: World, record: Record, primary: MemberReport, now: float) ->
             continue
         stream = _stream(primary, report.incarnation, record.term)
         if (
-            report.data is Data.READY
+            record.is_held_by(report, report.incarnation)
             and report.role is Role.STANDBY
             and report.heeded is not None
             and report.heeded[0] == record.term
@@ -126,7 +126,7 @@ def _from_two(
         return _write(record, reason, claim=Claim(members=(record.primary, *names), r=2), sync=Sync(k=1, names=names))
     if not alive:
         resting = alone(world.document)
-        if resting.k and not any(_is_renewed(world, name, now) for name in counted):
+        if resting.k and not any(_is_renewed(world, record, name, now) for name in counted):
             return Plan(waits=(f"writes wait: {_members(lost)} gone, and durability is required",))
         then = "writes wait until it is back" if resting.k else f"{record.primary_member} goes on alone"
         reason = f"{_members(lost)} gone: {then}"
@@ -165,7 +165,7 @@ def _unproved(world: World, record: Record, primary: MemberReport, claim: Claim)
         return f"no standby has flushed everything from before the setting came into force on {record.primary_member}"
     for name in claim.members:
         report = world.report(member_of(name))
-        if report is None or report.incarnation != name or report.accepted != key:
+        if report is None or not record.is_held_by(report, name) or report.accepted != key:
             return f"{member_of(name)} has not durably accepted an order of revision {record.revision}"
     return None
 
@@ -176,16 +176,16 @@ def _is_lost(world: World, record: Record, primary: MemberReport, name: Incarnat
     if member not in record.members or world.is_lost(member, now):
         return True
     report = world.report(member)
-    if report is not None and report.incarnation != name:
+    if report is not None and not record.is_held_by(report, name):
         return True
     since = world.absent_since.get(name)
     return since is not None and now - max(since, world.awake_since) > ABSENCE
 
 
-def _is_renewed(world: World, name: Incarnation, now: float) -> bool:
+def _is_renewed(world: World, record: Record, name: Incarnation, now: float) -> bool:
     """Does its member say that this data directory is no more? It can be made anew only once it is not counted."""
     report = world.present(member_of(name), now)
-    return report is not None and report.incarnation != name
+    return report is not None and not record.is_held_by(report, name)
 
 
 def _stream(primary: MemberReport, name: Incarnation, term: int) -> Walsender | None:

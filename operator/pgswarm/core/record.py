@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 
 from pgswarm.core.base import Value
 from pgswarm.core.claim import Claim, Incarnation, Sync, member_of
+from pgswarm.core.reports import Data, MemberReport
 from pgswarm.core.wal import Reign
 
 LINEAGE_KEPT = 200
@@ -69,6 +70,19 @@ class Record(Value):
     def counts(self, member: str) -> bool:
         """Is some incarnation of this member named in claim or sync? Then it is never re-seeded (C3)."""
         return self.claim.names(member) or self.sync.named(member)
+
+    def is_held_by(self, report: MemberReport | None, name: Incarnation) -> bool:
+        """Does this member hold that data directory, of this system? A repeated order to create could make another.
+
+        A volume that was lost takes promises and memory with it; an old order of the first revision that reaches it
+        late would make an empty directory of the same name. Only the system's identifier tells them apart.
+        """
+        return (
+            report is not None
+            and report.data is Data.READY
+            and report.incarnation == name
+            and self.system_id in ("", report.system_id)
+        )
 
     def amended(self, reason: str, **changes: object) -> Record:
         """The next revision with these fields changed, validated."""
