@@ -82,9 +82,14 @@ class AgentClient:
         self._http = httpx.AsyncClient(
             headers=bearer(secret),
             trust_env=False,
-            http2=False,
             follow_redirects=False,
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
+            # No TLS on this port, so no certificates are loaded (they cost five megabytes).
+            transport=httpx.AsyncHTTPTransport(
+                verify=False,
+                trust_env=False,
+                http2=False,
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
+            ),
         )
 
     async def __aenter__(self) -> Self:
@@ -239,8 +244,10 @@ class Watch(Generic[R]):
         self._tell(Sighting(address=address, report=report, heard_at=anyio.current_time(), connected=True, why=""))
 
     def _lose(self, sighting: Sighting[R]) -> None:
-        if self.sighting.connected or self.sighting.why != sighting.why:
-            logger.info("{}: not heard: {}", self.name, sighting.why)
+        if self.sighting.connected:
+            logger.info("{}: not heard any more: {}", self.name, sighting.why)
+        elif self.sighting.why != sighting.why:
+            logger.debug("{}: not heard: {}", self.name, sighting.why)
         self._tell(sighting)
 
     def _tell(self, sighting: Sighting[R]) -> None:
