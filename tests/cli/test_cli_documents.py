@@ -62,6 +62,12 @@ def test_a_folder_without_documents_is_bad_input(tmp_path: Path) -> None:
     assert ran.stderr == f"pgswarm: no documents in {tmp_path}: they end in .yaml or .yml\n"
 
 
+def test_what_is_not_there_is_bad_input(tmp_path: Path) -> None:
+    ran = pgswarm("validate", tmp_path / "nowhere", EXAMPLES[0])
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr == f"pgswarm: {tmp_path}/nowhere: there is no such file or folder\n"
+
+
 def test_the_published_schema_is_the_one_that_the_models_give() -> None:
     ran = pgswarm("schema")
     published = (ROOT / "crds" / "postgrescluster.schema.json").read_text()

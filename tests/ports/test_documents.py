@@ -217,6 +217,10 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     ]
 
 
+def test_a_folder_that_is_not_there_has_no_documents(tmp_path: Path) -> None:
+    assert documents.read(tmp_path / "nowhere") == documents.Documents()
+
+
 def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
     (line,) = lines(tmp_path, "#" * 1_000_001)
     assert "is larger than 1 MB" in line

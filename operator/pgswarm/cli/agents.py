@@ -9,7 +9,6 @@ Docker's client.
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -40,12 +39,9 @@ def operator(
 ) -> None:
     """Run the operator: in a service on the managers, with the engine's socket."""
     import anyio
-    from loguru import logger
 
     from pgswarm.loop import run
 
-    logger.remove()
-    logger.add(sys.stderr, level=os.environ.get("PGSWARM_LOG_LEVEL", "INFO"), backtrace=False, diagnose=False)
     anyio.run(run.run, options(documents, secret_file, member_image, router_image))
 
 
@@ -56,6 +52,8 @@ def options(
     from pgswarm.loop import run
 
     chosen = run.Options(documents=documents)
+    member_image = member_image or os.environ.get("PGSWARM_MEMBER_IMAGE")
+    router_image = router_image or os.environ.get("PGSWARM_ROUTER_IMAGE")
     if secret_file is not None:
         chosen = replace(chosen, secret_file=secret_file)
     if member_image is not None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pgswarm.cli import elsewhere
 from pgswarm.cli.agents import MemberImage, RouterImage, Secret, options
 from pgswarm.cli.documents import Output, OutputOption
 from pgswarm.cli.failures import BadInput
@@ -43,6 +44,8 @@ def status(
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Show every cluster: who is primary, what it survives, what is waited for and why."""
+    if elsewhere.is_needed(secret_file):
+        raise typer.Exit(elsewhere.carry(["status", *([cluster] if cluster else []), "-o", output.value]))
     known = _asked(secret_file)
     if known is None:  # no operator runs here: look as one would
         known = _statuses(_look(None, secret_file, None, None, act=False))
@@ -61,6 +64,8 @@ def plan(
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Show what would be done now, and why; does nothing."""
+    if elsewhere.is_needed(secret_file):
+        raise typer.Exit(elsewhere.carry(["plan", "-o", output.value], _own(documents)))
     passes = _look(documents, secret_file, member_image, router_image, act=False)
     _answer(_statuses(passes), passes, output)
 
@@ -76,8 +81,17 @@ def reconcile(
     """Do what `plan` shows, one time, and say what came of it."""
     if not once:
         raise BadInput("say --once; what goes on for ever is `pgswarm operator`")
+    if elsewhere.is_needed(secret_file):
+        raise typer.Exit(elsewhere.carry(["reconcile", "--once", "-o", output.value], _own(documents)))
     passes = _look(documents, secret_file, member_image, router_image, act=True)
     _answer(_statuses(passes), passes, output)
+
+
+def _own(documents: Path | None) -> Path | None:
+    """The documents of this machine, as a path that holds elsewhere too."""
+    if documents is not None and not documents.exists():
+        raise BadInput(f"{documents} does not exist")
+    return documents.resolve() if documents is not None else None
 
 
 def _asked(secret_file: Path | None) -> Sequence[Status] | None:
@@ -101,8 +115,6 @@ def _look(
     from pgswarm.loop import once
 
     logger.disable("pgswarm")  # what is found and done is the answer; a log of it would say everything twice
-    if documents is not None and not documents.exists():
-        raise BadInput(f"{documents} does not exist")
     chosen = options(documents, secret_file, member_image, router_image)
 
     async def looking() -> Passes:

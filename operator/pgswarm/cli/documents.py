@@ -36,8 +36,13 @@ def validate(files: Places, output: OutputOption = Output.TEXT) -> None:
     """Check documents: every mistake at once, with file, line, path and what is accepted. Exit 0 or 2."""
     from pgswarm.ports import documents
 
+    missing = [str(path) for path in files if not path.exists()]
+    if missing:
+        raise BadInput(f"{', '.join(missing)}: there is no such file or folder")
     found = documents.read(*files)
     errors = documents.errors_in_lines(found.errors)
+    if not found.clusters and not errors:
+        raise BadInput(f"no documents in {', '.join(map(str, files))}: they end in .yaml or .yml")
     if output is Output.JSON:
         answer = {
             "valid": not found.errors,
@@ -53,8 +58,6 @@ def validate(files: Places, output: OutputOption = Output.TEXT) -> None:
             print(f"{one.source}:{one.line}: cluster {one.cluster.name} is valid")
         for line in errors:
             typer.secho(line, err=True, fg=typer.colors.RED)
-        if not found.clusters and not errors:
-            raise BadInput(f"no documents in {', '.join(map(str, files))}: they end in .yaml or .yml")
     if found.errors:
         raise typer.Exit(BAD_INPUT)
 

@@ -69,7 +69,10 @@ class Documents:
 
 
 def read(*places: str | os.PathLike[str]) -> Documents:
-    """Read files, and folders of `*.yaml` and `*.yml`; blocks for a few milliseconds."""
+    """Read files, and folders of `*.yaml` and `*.yml`; blocks for a few milliseconds.
+
+    A folder that is not there has no documents: an operator runs on every manager, and most have none.
+    """
     good: list[tuple[Found, Tree]] = []
     errors: list[DocumentError] = []
     for place in places:
@@ -84,7 +87,7 @@ def read(*places: str | os.PathLike[str]) -> Documents:
 def _files(place: Path, errors: list[DocumentError]) -> list[Path]:
     try:
         if not place.is_dir():
-            return [place]
+            return [place] if place.suffix in SUFFIXES or os.path.lexists(place) else []
         return sorted(path for path in place.iterdir() if path.suffix in SUFFIXES and not path.name.startswith("."))
     except OSError as error:
         errors.append(_whole_file(place, f"cannot be read: {_reason(error)}"))
