@@ -98,7 +98,7 @@ class Stage:
     def status(self, cluster: str) -> dict[str, Any]:
         """The status tree of one cluster."""
         answer = json.loads(self.pgswarm("status", "-o", "json"))
-        for one in answer["clusters"]:
+        for one in answer:
             if one["cluster"] == cluster:
                 return dict(one)
         raise Broken(f"the operator knows no cluster {cluster}: {answer}")

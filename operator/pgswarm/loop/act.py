@@ -86,7 +86,10 @@ class Hands:
         service = view.service(step.name) if isinstance(view, SwarmView) else None
         spec = await self._resolved(step.spec)
         if service is None:
-            await self._swarm.create_service(spec)
+            try:
+                await self._swarm.create_service(spec)
+            except Conflict:
+                return await self._seen("another operator has just created it")
             return await self._seen("created")
         await self._swarm.update_service(service.id, service.version, drift.merged(service.spec, spec))
         return await self._seen("updated")

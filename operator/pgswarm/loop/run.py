@@ -17,6 +17,7 @@ from pathlib import Path
 import anyio
 from loguru import logger
 
+from pgswarm import logs
 from pgswarm.errors import Again, Refused
 from pgswarm.loop import api
 from pgswarm.loop.house import House, Identity
@@ -42,6 +43,7 @@ class Options:
 
 async def run(options: Options) -> None:
     """Be an operator until SIGTERM or SIGINT. Raises Failure, in words, if it cannot begin."""
+    logs.begin("operator")
     async with AsyncExitStack() as stack:
         house = await build(options, stack)
         logger.info(

@@ -1,0 +1,88 @@
+"""A person's verb, carried to where the agents can be reached.
+
+Agents answer only on the control network and only to the control secret; a manager's shell has neither. So a verb
+that needs them runs itself where both are: in the operator's container on this node, or, if none runs here or a
+document of this machine is to be read, in a one-off container of the operator's image with that folder mounted. The
+person sees the same output and the same exit code, and needs to know nothing of it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pgswarm.errors import Refused
+from pgswarm.wire import SECRET_FILE
+
+if TYPE_CHECKING:
+    from pgswarm.core.swarmview import Service, SwarmView
+    from pgswarm.ports.delegate import Outcome
+    from pgswarm.ports.swarm import DockerSwarm, Here
+
+IMAGE_VARIABLES = ("PGSWARM_MEMBER_IMAGE", "PGSWARM_ROUTER_IMAGE")
+SECONDS = 120.0
+"""How long a carried verb may take."""
+
+
+def is_needed(secret_file: Path | None) -> bool:
+    """Is this a shell without the control secret?"""
+    return not os.access(secret_file or SECRET_FILE, os.R_OK)
+
+
+def carry(argv: Sequence[str], documents: Path | None = None) -> int:
+    """Run `pgswarm argv…` in the control network; its output appears here. The exit code. Raises Failure."""
+    import anyio
+
+    async def carrying() -> Outcome:
+        return await _carry(list(argv), documents)
+
+    done = anyio.run(carrying)
+    sys.stdout.write(done.output)
+    sys.stderr.write(done.errors)
+    return done.exit_code
+
+
+async def _carry(argv: list[str], documents: Path | None) -> Outcome:
+    from pgswarm.ports import delegate
+    from pgswarm.ports.swarm import DockerSwarm
+
+    swarm = DockerSwarm()
+    here = await swarm.info()
+    view = await swarm.view()
+    service = next((one for one in view.services if one.kind == "operator"), None)
+    container = _container(view, service, here) if service else ""
+    if container and documents is None:
+        return await delegate.exec_in(swarm.engine, container, ["pgswarm", *argv], seconds=SECONDS)
+    return await _once(swarm, service, argv, documents)
+
+
+def _container(view: SwarmView, service: Service, here: Here) -> str:
+    """The operator's container on this node; empty if there is none."""
+    tasks = [task for task in view.tasks_of(service) if task.node_id == here.node_id and task.state == "running"]
+    return tasks[0].container_id if tasks else ""
+
+
+async def _once(swarm: DockerSwarm, service: Service | None, argv: list[str], documents: Path | None) -> Outcome:
+    from pgswarm.ports import delegate
+
+    container: dict[str, Any] = service.spec["TaskTemplate"]["ContainerSpec"] if service else {}
+    image = os.environ.get("PGSWARM_OPERATOR_IMAGE") or container.get("Image")
+    if not image:
+        raise Refused(
+            "no operator is deployed here, so it is not known which image to run: "
+            "`docker stack deploy -c stack/pgswarm.yml pgswarm`, or set PGSWARM_OPERATOR_IMAGE"
+        )
+    known = dict(line.partition("=")[::2] for line in container.get("Env") or ())
+    env = {name: os.environ.get(name) or known.get(name, "") for name in IMAGE_VARIABLES}
+    mounts: list[dict[str, Any]] = [
+        {"Type": "bind", "Source": "/var/run/docker.sock", "Target": "/var/run/docker.sock"}
+    ]
+    if documents is not None:
+        folder = documents.parent if documents.suffix in (".yaml", ".yml") else documents
+        mounts.append({"Type": "bind", "Source": str(folder), "Target": str(folder), "ReadOnly": True})
+        argv = [*argv, str(documents)]
+    settings = [f"{name}={value}" for name, value in env.items() if value]
+    return await delegate.one_off(swarm, image, ["env", *settings, "pgswarm", *argv], mounts=mounts, seconds=SECONDS)

@@ -1,0 +1,65 @@
+"""The operator may die at any instant, be there several times, or not at all."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from house import CLUSTER, Whole
+
+from pgswarm.drill.stage import Broken, wait_for
+
+pytestmark = pytest.mark.lab
+
+
+def test_writes_go_on_and_routers_find_the_primary_with_no_operator_alive(whole: Whole) -> None:
+    with whole.writing() as writing:
+        whole.stage.docker("service", "rm", "pgswarm_operator")
+        try:
+            wait_for(lambda: None if _operators(whole) else True, "no operator container", 60)
+            router = whole.stage.container(f"{CLUSTER}_postgres-ha")
+            whole.stage.docker("kill", router.id, node=router.node)
+            writing.ledger.wait_for_writes(200, deadline=60)
+        finally:
+            whole.stage.install()
+        whole.stage.wait_healthy(CLUSTER, members=3)
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.05, 0.15, 0.3, 0.6])
+def test_a_failover_is_finished_though_every_operator_is_killed_in_its_middle(whole: Whole, delay: float) -> None:
+    before = whole.primary()
+    operators = _operators(whole)
+    with whole.writing() as writing:
+        victim = whole.stage.container(whole.service(before))
+        whole.stage.docker("kill", victim.id, node=victim.node)
+        until = time.monotonic() + delay
+        while time.monotonic() < until:
+            pass
+        for node, container in operators:
+            whole.stage.docker("kill", container, node=node)
+        writing.goes_on(within=120)
+        whole.stage.wait_healthy(CLUSTER, members=3)
+
+
+def test_two_passes_by_hand_beside_the_operators_do_no_harm(whole: Whole) -> None:
+    before = whole.primary()
+    with whole.writing() as writing:
+        victim = whole.stage.container(whole.service(before))
+        whole.stage.docker("kill", victim.id, node=victim.node)
+        for _ in range(3):
+            try:
+                whole.stage.pgswarm("reconcile", "--once")
+            except Broken as broken:
+                assert "Traceback" not in broken.reason
+        writing.goes_on()
+        whole.stage.wait_healthy(CLUSTER, members=3)
+
+
+def _operators(whole: Whole) -> list[tuple[int, str]]:
+    found = []
+    for node in range(1, len(whole.stage.nodes) + 1):
+        rows = whole.stage.docker(
+            "ps", "-q", "--filter", "label=com.docker.swarm.service.name=pgswarm_operator", node=node
+        ).split()
+        found += [(node, row) for row in rows]
+    return found
