@@ -13,7 +13,8 @@ import shutil
 import subprocess
 import tarfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import docker
@@ -25,7 +26,7 @@ from pgswarm.ports.records import SwarmRecords
 from pgswarm.ports.swarm import DockerSwarm
 
 LAB = pathlib.Path(__file__).resolve().parents[2] / "stack" / "lab" / "lab"
-STUB = "pgswarm-stub:1"
+STUB = "pgswarm-stub:2"
 PROGRAMS = ("sh", "sleep", "cat", "env", "ls", "id")
 
 
@@ -44,6 +45,22 @@ def lab(*words: str, timeout: float = 600) -> str:
 def environment(node: int) -> dict[str, str]:
     lines = (line.removeprefix("export ") for line in lab("env", str(node)).splitlines() if "=" in line)
     return dict(line.split("=", 1) for line in lines)
+
+
+@dataclass(frozen=True)
+class Hands:
+    """What a person at the machine can do: the lab's verbs, its variables, and patience."""
+
+    lab: Callable[..., str] = lab
+    environment: Callable[[int], dict[str, str]] = environment
+
+    def wait_until(self, condition: Callable[[], object], what: str, seconds: float = 30.0) -> None:
+        wait_until(condition, what, seconds)
+
+
+@pytest.fixture(scope="session")
+def hands() -> Hands:
+    return Hands()
 
 
 @pytest.fixture(scope="session")
@@ -66,16 +83,18 @@ def stub(sockets: tuple[str, ...], registry: str) -> str:
     try:
         found = first.inspect_image(STUB)
     except docker.errors.ImageNotFound:
-        first.import_image_from_data(_file_system(), repository=STUB.partition(":")[0], tag=STUB.partition(":")[2])
+        name, _, tag = STUB.partition(":")
+        first.import_image_from_data(_file_system(), repository=name, tag=tag, changes=['CMD ["sleep", "1000000"]'])
         found = first.inspect_image(STUB)
     for client in others:
         try:
             client.inspect_image(found["Id"])
         except docker.errors.ImageNotFound:
             client.load_image(b"".join(first.get_image(STUB)))
-    first.tag(STUB, f"{registry}/pgswarm-stub", "1")
-    answer = first.push(f"{registry}/pgswarm-stub", "1")
-    assert '"error"' not in str(answer), answer
+    for name, tag in ((f"{registry}/pgswarm-stub", "2"), (f"{registry}/stub/pgswarm/operator", "dev")):
+        first.tag(STUB, name, tag)
+        answer = first.push(name, tag)
+        assert '"error"' not in str(answer), answer
     for client in (first, *others):
         client.close()
     return str(found["Id"])
