@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pgswarm.errors import Refused
-from pgswarm.wire import SECRET_FILE
 
 if TYPE_CHECKING:
     from pgswarm.core.swarmview import Service, SwarmView
@@ -29,6 +28,8 @@ SECONDS = 120.0
 
 def is_needed(secret_file: Path | None) -> bool:
     """Is this a shell without the control secret?"""
+    from pgswarm.wire import SECRET_FILE
+
     return not os.access(secret_file or SECRET_FILE, os.R_OK)
 
 
