@@ -29,7 +29,10 @@ SUCCESSION = 2.0
 """Seconds for which a crashed primary leaves its standbys the time to be elected before it starts again."""
 
 RETRY_FIRST, RETRY_LAST = 0.5, 30.0
-"""Seconds between attempts at work that failed (clone, rewind, initdb, promotion)."""
+"""Seconds between attempts at work that failed (clone, rewind, initdb, promotion): doubled from first to last."""
+
+RETRY_STEADY = 2.0
+"""Seconds at most between attempts at everything else: what it waits for is short."""
 
 FOLLOW_TRIES = 3
 """Times that a standby which lies on the line may fail to stream before its data is made anew."""
@@ -78,9 +81,6 @@ class Facts:
     follow_failures: int = 0
     crashes: int = 0  # in a row, without a quiet minute between
     ended_at: float = 0.0  # when postgres ended last
-    failures: int = 0  # of work, in a row
-    failed_at: float = 0.0
-    problem: Problem | None = None  # what the last failed work said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +160,7 @@ def duty(facts: Facts, now: float) -> Action:
         case Data.FOREIGN:
             return _leave_alone(facts)
         case Data.NONE | Data.BUILDING:
-            return _obtain_data(facts, now)
+            return _obtain_data(facts)
         case Data.READY:
             order = memory.bound
             if order is None:
@@ -182,9 +182,15 @@ def restart_at(facts: Facts, *, patience: float) -> float:
     return facts.ended_at + max(patience, pause)
 
 
-def retry_at(facts: Facts) -> float:
-    """When work that failed may be tried again."""
-    return facts.failed_at + _growing(RETRY_FIRST, RETRY_LAST, facts.failures) if facts.failures else 0.0
+def pause_after(action: Action, failures: int, asked: float) -> float:
+    """Seconds before work that failed `failures` times in a row is tried again; `asked` is what the failure said."""
+    match action:
+        case Create() | Clone() | Rewind() | Promote():
+            return max(asked, _growing(RETRY_FIRST, RETRY_LAST, failures))
+        case Follow() | Start() | Stop() | Settle() | Assume() | Rest():
+            return min(RETRY_STEADY, max(0.05, asked))
+        case _ as never:
+            assert_never(never)
 
 
 def _growing(first: float, last: float, times: int) -> float:
@@ -204,15 +210,13 @@ def _leave_alone(facts: Facts) -> Action:
     return Rest(reason=text, problem=Problem(code="foreign-data", text=text))
 
 
-def _obtain_data(facts: Facts, now: float) -> Action:
+def _obtain_data(facts: Facts) -> Action:
     memory = facts.memory
     order = memory.bound
     if order is None:
         return Rest(reason="no data here, and no order that holds")
     if not facts.heeded:
         return Rest(reason="no data here; waiting for an operator's word")
-    if retry_at(facts) > now:
-        return Rest(reason="the last attempt failed", until=retry_at(facts), problem=facts.problem)
     if order.role == "primary":
         if order.create:
             return Create(order=order, reason=f"create {order.primary}, the first primary")
@@ -266,20 +270,20 @@ def _be_standby(facts: Facts, order: Order, now: float) -> Action:
         case Postgres.RUNNING:
             if facts.role is Role.PRIMARY:
                 return Stop(reason=f"{order.primary} is primary of term {order.term}")
-            return _follow(facts, order, now)
+            return _follow(facts, order)
         case Postgres.STOPPING:
             return Rest(reason="PostgreSQL is stopping")
         case _ as never:
             assert_never(never)
 
 
-def _follow(facts: Facts, order: Order, now: float) -> Action:
+def _follow(facts: Facts, order: Order) -> Action:
     told = facts.upstream
     address = facts.address or (told.address if told else "")
     upstream = Upstream(primary=order.primary, term=order.term, address=address)
     if told is not None and (told.primary, told.term) == (upstream.primary, upstream.term):
         if facts.trouble is Trouble.WAL_GONE:
-            return _make_anew(facts, order, upstream, now, why="the primary no longer has the log that is needed here")
+            return _make_anew(facts, order, upstream, why="the primary no longer has the log that is needed here")
         if facts.trouble is Trouble.DIVERGED:
             return Settle(reason=f"{order.primary} says that the log here is not on its line")
         if told.address != upstream.address:
@@ -287,13 +291,11 @@ def _follow(facts: Facts, order: Order, now: float) -> Action:
         return Rest(reason=f"follow {order.primary}")
     if not facts.settled or facts.position is None:
         return Settle(reason=f"{order.primary} is primary of term {order.term}: the end of the log here must be known")
-    if retry_at(facts) > now:
-        return Rest(reason="the last attempt failed", until=retry_at(facts), problem=facts.problem)
     if not upstream.address:
         return Rest(reason=f"no address of {order.primary} to follow")
     if lies_on(facts.position, order.lineage):
         if facts.follow_failures >= FOLLOW_TRIES:
-            return _make_anew(facts, order, upstream, now, why=f"{order.primary} refused to stream to it")
+            return _make_anew(facts, order, upstream, why=f"{order.primary} refused to stream to it")
         return Follow(upstream=upstream, reason=f"{facts.position} lies on the line of term {order.term}")
     reason = f"{facts.position} is not on the line of term {order.term}"
     if order.counted:
@@ -303,13 +305,11 @@ def _follow(facts: Facts, order: Order, now: float) -> Action:
     return Rewind(upstream=upstream, reason=reason)
 
 
-def _make_anew(facts: Facts, order: Order, upstream: Upstream, now: float, *, why: str) -> Action:
+def _make_anew(facts: Facts, order: Order, upstream: Upstream, *, why: str) -> Action:
     if order.counted:
         return _needs_reseed(order, why)
     if not facts.heeded:
         return Rest(reason=f"{why}; waiting for an operator's word")
-    if retry_at(facts) > now:
-        return Rest(reason="the last attempt failed", until=retry_at(facts), problem=facts.problem)
     return Clone(upstream=upstream, reason=why)
 
 
@@ -339,16 +339,16 @@ def _be_primary(facts: Facts, order: Order, now: float) -> Action:
                 return Stop(reason=f"term {order.term} begins timeline {order.timeline}: recovery comes first")
             if memory.reigned < order.term:
                 return Assume(term=order.term, reason=f"the term was raised to {order.term}")
-            return Rest(reason=f"primary of term {order.term}", problem=facts.problem)
+            return Rest(reason=f"primary of term {order.term}")
         case Postgres.RUNNING:
-            return _ascend(facts, order, now, in_place=in_place)
+            return _ascend(facts, order, in_place=in_place)
         case Postgres.STOPPING:
             return Rest(reason="PostgreSQL is stopping")
         case _ as never:
             assert_never(never)
 
 
-def _ascend(facts: Facts, order: Order, now: float, *, in_place: bool) -> Action:
+def _ascend(facts: Facts, order: Order, *, in_place: bool) -> Action:
     """From recovery to the throne."""
     if in_place:
         return Stop(reason=f"timeline {order.timeline} is this member's own and goes on")
@@ -361,8 +361,6 @@ def _ascend(facts: Facts, order: Order, now: float, *, in_place: bool) -> Action
             "this volume has lost data; a person must look"
         )
         return Rest(reason=text, problem=Problem(code="log-too-short", text=text))
-    if retry_at(facts) > now:
-        return Rest(reason="the last attempt failed", until=retry_at(facts), problem=facts.problem)
     return Promote(order=order, reason=f"begin term {order.term} at {facts.position}")
 
 

@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 
 import anyio
+import anyio.lowlevel
 
 CHUNK = 65536
 POLL = 0.02
@@ -90,14 +91,16 @@ class Child:
                 if not chunk:
                     return
                 take(chunk)
-                await anyio.sleep(0)
+                await anyio.lowlevel.checkpoint()
         finally:
             os.close(self._read_end)
 
     async def _poll(self) -> int:
-        while (code := self._popen.poll()) is None:
+        while True:
+            code = self._popen.poll()
+            if code is not None:
+                return code
             await anyio.sleep(POLL)
-        return code
 
 
 def environment() -> dict[str, str]:

@@ -48,10 +48,10 @@ _TROUBLES = {
 class Postmaster:
     """One postgres at a time."""
 
-    def __init__(self, config: Config, lock: int, changed: Callable[[], None]) -> None:
+    def __init__(self, config: Config, lock: int) -> None:
         self._config = config
         self._lock = lock
-        self._changed = changed
+        self._changed: Callable[[], None] = _nobody
         self._process: Child | None = None
         self._asked_to_stop = False
         self.state = Postgres.STOPPED
@@ -62,6 +62,10 @@ class Postmaster:
         self.crashes = 0
         self.trouble = Trouble.NONE
         self.lines: deque[str] = deque(maxlen=KEPT_LINES)
+
+    def on_change(self, tell: Callable[[], None]) -> None:
+        """Whom to tell of every change of `state` and `trouble`."""
+        self._changed = tell
 
     @property
     def pid(self) -> int | None:
@@ -178,6 +182,10 @@ class Postmaster:
                 logger.warning("processes {} still hold {}", orphans, self._config.pgdata)
                 return
             await anyio.sleep(0.005)
+
+
+def _nobody() -> None:
+    return
 
 
 def _says_ready(path: Path, pid: int) -> bool:

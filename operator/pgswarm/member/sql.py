@@ -97,7 +97,11 @@ async def _role(connection: Connection, role: str, password: str, rights: sql.SQ
     if rows and matches(rows[0][0], password):
         return
     verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
-    verb = sql.SQL("ALTER ROLE {} PASSWORD {}") if rows else sql.SQL("CREATE ROLE {} " + rights.as_string() + " PASSWORD {}")
+    verb = (
+        sql.SQL("ALTER ROLE {} PASSWORD {}")
+        if rows
+        else sql.SQL("CREATE ROLE {} " + rights.as_string() + " PASSWORD {}")
+    )
     await _execute(connection, verb.format(sql.Identifier(role), sql.Literal(verifier)))
 
 

@@ -1,0 +1,332 @@
+"""How each action of `duty` is done: one short function each, in the order of a member's life.
+
+Every function may be cancelled at any await by a newer order or promise, or by the end of the process; what it leaves
+is then decided upon anew. So the durable word always comes first: `building` before the first byte changes, the reign
+before the promotion, and nothing is undone on the way out.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, assert_never
+
+import anyio
+import psycopg
+from loguru import logger
+
+from pgswarm.core import claim, duty
+from pgswarm.core.orders import Order
+from pgswarm.core.reports import Data
+from pgswarm.errors import Again, Failure, Refused
+from pgswarm.member import ask, build, reign, settle, sql, state, tools, waldir
+from pgswarm.member.config import secret
+from pgswarm.render import postgres as render
+from pgswarm.settings import REPLICATION_ROLE
+
+if TYPE_CHECKING:
+    from pgswarm.member.agent import Agent
+
+LAST_STOP = 40.0
+"""Seconds for a fast shutdown when the container is to end (its grace is 60)."""
+
+PROMOTION = 60.0
+"""Seconds for PostgreSQL to leave recovery once it was told to."""
+
+TIMELINE_SHOWN = 60.0
+"""Seconds for a new primary's control file to name its timeline (its first checkpoint)."""
+
+
+async def perform(agent: Agent, action: duty.Action) -> None:
+    """Do it. Raises Again or Refused if it cannot be done now."""
+    match action:
+        case duty.Create():
+            await _create(agent, action.order)
+        case duty.Start():
+            await _start(agent, action.begin)
+        case duty.Stop():
+            await agent.postmaster.stop()
+        case duty.Settle():
+            await _settle(agent)
+        case duty.Follow():
+            await _follow(agent, action.upstream)
+        case duty.Rewind():
+            await _rewind(agent, action.upstream)
+        case duty.Clone():
+            await _clone(agent, action.upstream)
+        case duty.Promote():
+            await _promote(agent, action.order)
+        case duty.Assume():
+            await agent.remember(reigned=action.term)
+        case duty.Rest():
+            return
+        case _ as never:
+            assert_never(never)
+
+
+async def rule(agent: Agent, throne: reign.Throne, order: Order) -> None:
+    """What a primary owes its order, from the first moment on: sync in force, doors, slots, roles, a checkpoint."""
+    config = agent.config
+    if agent.postmaster.began is duty.Begin.PRIMARY and not throne.opened and not order.sync.k:
+        await _install(agent)
+    async with anyio.create_task_group() as tasks:
+
+        async def tell() -> None:
+            before = None
+            while True:
+                now = (throne.opened, throne.armed, throne.in_force)
+                if now != before:
+                    agent.publish()
+                    before = now
+                await anyio.sleep(0.005)
+
+        tasks.start_soon(tell)
+        try:
+            await reign.hold(config, agent.files, agent.postmaster, throne, order)
+        except* Failure as group:
+            raise _first(group) from group
+        tasks.cancel_scope.cancel()
+    agent.publish()
+    await reign.keep_slots(config, order)
+    await _install(agent)
+    if agent.checkpoint_owed:
+        await reign.checkpoint(config)
+        agent.checkpoint_owed = False
+
+
+async def adopt(agent: Agent) -> None:
+    """Take the document's settings; what PostgreSQL refuses is a problem, and the former ones stay."""
+    try:
+        await agent.files.adopt(agent.memory.circumstances.settings)
+    except Refused as exc:
+        logger.error("{}", exc)
+        agent.trouble("bad-parameter", exc.reason)
+        return
+    agent.trouble("bad-parameter", None)
+    agent.files.rewrite()
+    agent.postmaster.reload()
+
+
+async def _create(agent: Agent, order: Order) -> None:
+    config = agent.config
+    await agent.remember(
+        data=Data.BUILDING,
+        incarnation=order.incarnation,
+        system_id="",
+        reigned=0,
+        timeline=0,
+        begun=False,
+        follows=None,
+    )
+    await build.initdb(config)
+    await build.put_in_place(config)
+    control = await tools.control_data(config)
+    await agent.remember(
+        data=Data.READY,
+        system_id=control["Database system identifier"],
+        reigned=order.term,
+        timeline=order.timeline,
+        begun=True,
+    )
+    agent.tasks.start_soon(build.delete_former, config)
+
+
+async def _start(agent: Agent, begin: duty.Begin) -> None:
+    config, memory = agent.config, agent.memory
+    order = agent.order
+    begun = agent.is_begun()
+    if begun and not memory.begun:
+        await agent.remember(begun=True)
+    agent.upstream, agent.settled, agent.ascended, agent.throne, agent.sight = None, False, False, None, None
+    control = await tools.control_data(config)
+    if control["Database system identifier"] != memory.system_id:
+        raise Refused(
+            f"{config.pgdata} is system {control['Database system identifier']}, this member's was {memory.system_id}: "
+            "a person must look"
+        )
+    try:
+        await agent.files.adopt(memory.circumstances.settings)
+    except Refused as exc:
+        agent.trouble("bad-parameter", exc.reason)
+    if begin is duty.Begin.PRIMARY:
+        for name in ("standby.signal", "recovery.signal"):
+            (config.pgdata / name).unlink(missing_ok=True)
+        agent.files.lay_out(sync=render.GHOST if order and order.sync.k else "", open_to_clients=False)
+        await agent.postmaster.start(begin, agent.tasks)
+        agent.throne = reign.Throne(starts=agent.postmaster.starts, opened=False)
+        return
+    base = max(
+        int(control["Latest checkpoint's TimeLineID"]), int(control.get("Min recovery ending loc's timeline", "0"))
+    )
+    unfinished = memory.timeline if memory.timeline and not begun else None
+    waldir.tidy(config.wal, base, unfinished)
+    (config.pgdata / "standby.signal").touch()
+    (config.pgdata / "recovery.signal").unlink(missing_ok=True)
+    agent.files.lay_out(sync="", open_to_clients=True)
+    if begin is duty.Begin.FOLLOWING and order is not None and memory.incarnation is not None:
+        address = memory.circumstances.contacts[claim.member_of(order.primary)]
+        agent.files.set_upstream(address, claim.application_name(memory.incarnation, order.term))
+        agent.upstream = duty.Upstream(primary=order.primary, term=order.term, address=address)
+    else:
+        agent.files.clear_upstream()
+    await agent.postmaster.start(begin, agent.tasks)
+
+
+async def _settle(agent: Agent) -> None:
+    if agent.postmaster.trouble is duty.Trouble.DIVERGED and agent.upstream is not None:
+        agent.follow_failures += 1
+        await agent.remember(follows=None)
+    agent.files.clear_upstream()
+    agent.upstream = None
+    agent.postmaster.reload()
+    agent.publish()
+    agent.position = await settle.end_of_log(agent.config)
+    agent.settled = True
+    agent.postmaster.trouble = duty.Trouble.NONE
+    logger.info("the log here ends at {}", agent.position)
+
+
+async def _follow(agent: Agent, upstream: duty.Upstream) -> None:
+    memory = agent.memory
+    if memory.incarnation is None:
+        raise Again("no incarnation")
+    await _confirm(agent, upstream)
+    if memory.follows != (upstream.primary, upstream.term):
+        await agent.remember(follows=(upstream.primary, upstream.term))
+    agent.settled = False
+    agent.postmaster.trouble = duty.Trouble.NONE
+    agent.upstream = upstream
+    agent.files.set_upstream(upstream.address, claim.application_name(memory.incarnation, upstream.term))
+    agent.postmaster.reload()
+
+
+async def _rewind(agent: Agent, upstream: duty.Upstream) -> None:
+    config = agent.config
+    await _confirm(agent, upstream)
+    order = agent.order
+    if order is None:
+        raise Again("no order holds any more")
+    await _see_timeline(agent, upstream, order.timeline)
+    await agent.postmaster.stop(patience=LAST_STOP)
+    control = await tools.control_data(config)
+    if not control["Database cluster state"].startswith("shut down"):
+        raise Again(f"PostgreSQL did not shut down cleanly ({control['Database cluster state']})")
+    fresh = claim.incarnation(config.member, secrets.token_hex(4))
+    await agent.remember(data=Data.BUILDING, incarnation=fresh, reigned=0, timeline=0, begun=False, follows=None)
+    agent.settled, agent.position = False, None
+    if not await build.rewind(config, upstream.address, agent.tell):
+        raise Again("pg_rewind could not do it (see the log): the data is made anew", after=0.0)
+    (config.pgdata / "standby.signal").touch()
+    state.sync_directory(config.pgdata)
+    await agent.remember(data=Data.READY, follows=(upstream.primary, upstream.term))
+
+
+async def _clone(agent: Agent, upstream: duty.Upstream) -> None:
+    config = agent.config
+    await _confirm(agent, upstream)
+    order = agent.order
+    if order is None:
+        raise Again("no order holds any more")
+    await agent.postmaster.stop(patience=LAST_STOP)
+    fresh = claim.incarnation(config.member, secrets.token_hex(4))
+    await agent.remember(
+        data=Data.BUILDING, incarnation=fresh, system_id="", reigned=0, timeline=0, begun=False, follows=None
+    )
+    agent.settled, agent.position, agent.upstream = False, None, None
+    try:
+        await build.clone(config, upstream.address, agent.tell, slot=True)
+    except Again as exc:
+        if "slot" not in exc.reason:
+            raise
+        await build.clone(config, upstream.address, agent.tell, slot=False)
+    await build.put_in_place(config)
+    control = await tools.control_data(config)
+    system_id = control["Database system identifier"]
+    if order.system_id and system_id != order.system_id:
+        raise Refused(f"{upstream.primary} is system {system_id}, the cluster is {order.system_id}; nothing is used")
+    await agent.remember(data=Data.READY, system_id=system_id, follows=(upstream.primary, upstream.term))
+    agent.follow_failures = 0
+    agent.tasks.start_soon(build.delete_former, config)
+
+
+async def _promote(agent: Agent, order: Order) -> None:
+    config = agent.config
+    began = anyio.current_time()
+    if order.sync.k:
+        await reign.shut_out(config, agent.files, agent.postmaster)
+    planted = waldir.plant(config.wal, order.timeline)
+    if planted:
+        logger.info("planted history files of timelines {}", planted)
+    await agent.remember(reigned=order.term, timeline=order.timeline, begun=False, follows=None)
+    connection = await sql.connect(config)
+    try:
+        agent.ascended, agent.settled = True, False
+        agent.throne = reign.Throne(starts=agent.postmaster.starts, opened=not order.sync.k)
+        await sql.ask(connection, "SELECT pg_promote(false)")
+        with anyio.move_on_after(PROMOTION) as patience:
+            while True:
+                [[recovering]] = await sql.ask(connection, "SELECT pg_is_in_recovery()")
+                if not recovering:
+                    break
+                await anyio.sleep(0.005)
+        if patience.cancelled_caught:
+            raise Again(f"PostgreSQL is still in recovery after {PROMOTION:.0f} s")
+        [[file]] = await sql.ask(connection, "SELECT pg_walfile_name(pg_current_wal_insert_lsn())")
+    finally:
+        sql.drop(connection)
+    timeline = int(file[:8], 16)
+    if timeline != order.timeline:
+        raise Refused(f"the promotion began timeline {timeline}, not {order.timeline} as the record says; not serving")
+    agent.checkpoint_owed = True
+    logger.info("promoted: timeline {} after {:.0f} ms", timeline, (anyio.current_time() - began) * 1000)
+    await agent.look_now()
+    await agent.remember(begun=True)
+
+
+async def _confirm(agent: Agent, upstream: duty.Upstream) -> None:
+    config = agent.config
+    await ask.confirm(upstream, cluster=config.cluster, port=config.port, secret=secret(config.secret_file))
+
+
+async def _see_timeline(agent: Agent, upstream: duty.Upstream, timeline: int) -> None:
+    """Wait for the primary's first checkpoint on its timeline: before it, pg_rewind takes it for its own."""
+    config = agent.config
+    files = agent.files
+    state.write(config.passfile, render.pgpass(secret(config.replication_password_file)))
+    query = "SELECT timeline_id FROM pg_control_checkpoint()"
+    try:
+        with anyio.fail_after(TIMELINE_SHOWN):
+            connection = await psycopg.AsyncConnection.connect(
+                hostaddr=upstream.address, port=config.postgres_port, user=REPLICATION_ROLE, dbname="postgres",
+                passfile=str(config.passfile), connect_timeout=5, autocommit=True,
+            )  # fmt: skip
+            async with connection:
+                while True:
+                    row = await (await connection.execute(query)).fetchone()
+                    if row is not None and int(row[0]) >= timeline:
+                        return
+                    await anyio.sleep(0.1)
+    except (psycopg.Error, TimeoutError, OSError) as exc:
+        raise Again(f"{upstream.primary} does not show timeline {timeline} yet: {exc}") from exc
+    finally:
+        if agent.upstream is None:
+            files.clear_upstream()
+
+
+async def _install(agent: Agent) -> None:
+    config = agent.config
+    await sql.install(
+        config,
+        agent.memory.circumstances.settings,
+        secret(config.owner_password_file),
+        secret(config.replication_password_file),
+    )
+
+
+def _first(group: BaseExceptionGroup[Failure]) -> Failure:
+    """The first plain failure of a group."""
+    for exc in group.exceptions:
+        if isinstance(exc, Failure):
+            return exc
+        if isinstance(exc, BaseExceptionGroup):
+            return _first(exc)
+    return Again("unknown failure")

@@ -1,0 +1,59 @@
+"""One question to another member's agent: are you the primary that I was told to follow?
+
+A stale address may by now belong to somebody else, and an old primary may still be reachable under its own for half a
+minute after a partition heals. So before anything is received, the agent there must say that it holds the ordered
+incarnation and serves in the ordered term.
+"""
+
+from __future__ import annotations
+
+import anyio
+from pydantic import ValidationError
+
+from pgswarm import wire
+from pgswarm.core.duty import Upstream
+from pgswarm.core.reports import MemberReport, Role
+from pgswarm.errors import Again
+
+PATIENCE = 1.0
+LIMIT = 1 << 20
+
+
+async def confirm(upstream: Upstream, *, cluster: str, port: int, secret: str) -> MemberReport:
+    """The report of the ordered primary. Raises Again if it is not that, or not serving, or not to be had."""
+    report = await _report(upstream.address, port, secret)
+    who = f"{upstream.primary} at {upstream.address}"
+    if report.cluster != cluster or report.incarnation != upstream.primary:
+        raise Again(f"{who} is not that: {report.incarnation} of {report.cluster} answers there", after=0.5)
+    if report.accepted is None or report.accepted[0] < upstream.term:
+        raise Again(f"{who} has not accepted term {upstream.term} yet", after=0.1)
+    if report.role is not Role.PRIMARY or report.reigned < upstream.term:
+        raise Again(f"{who} is not primary yet", after=0.1)
+    return report
+
+
+async def _report(address: str, port: int, secret: str) -> MemberReport:
+    request = f"GET /report HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {secret}\r\nConnection: close\r\n\r\n"
+    data = b""
+    try:
+        with anyio.fail_after(PATIENCE):
+            async with await anyio.connect_tcp(address, port) as stream:
+                await stream.send(request.encode())
+                try:
+                    while len(data) < LIMIT:
+                        data += await stream.receive()
+                except anyio.EndOfStream:
+                    pass
+    except (OSError, TimeoutError, anyio.BrokenResourceError) as exc:
+        raise Again(f"the agent at {address} does not answer: {exc or 'no answer in time'}", after=0.5) from exc
+    head, _, body = data.partition(b"\r\n\r\n")
+    status = head.split(b" ", 2)[1:2]
+    if status != [b"200"]:
+        raise Again(f"the agent at {address} says {head[:40].decode(errors='replace')!r}", after=0.5)
+    try:
+        report = wire.decode_line(body.strip())
+    except ValidationError as exc:
+        raise Again(f"what answers at {address} is no member's agent", after=0.5) from exc
+    if not isinstance(report, MemberReport):
+        raise Again(f"what answers at {address} is no member's agent", after=0.5)
+    return report

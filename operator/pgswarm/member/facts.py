@@ -1,0 +1,116 @@
+"""What the running PostgreSQL says of itself, over one connection that is kept.
+
+One light question at each look; a question that is not answered within a second is itself a fact (PostgreSQL hangs),
+never a reason to wait: the connection is dropped and the next look makes a new one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import anyio
+
+from pgswarm.core.reports import Walsender
+from pgswarm.core.wal import parse_lsn
+from pgswarm.errors import Again
+from pgswarm.member import sql
+from pgswarm.member.config import Config
+
+_LOOK = """
+SELECT here.recovery,
+       CASE WHEN here.recovery THEN NULL ELSE pg_current_wal_insert_lsn()::text END,
+       CASE WHEN here.recovery THEN NULL ELSE pg_walfile_name(pg_current_wal_insert_lsn()) END,
+       pg_last_wal_receive_lsn()::text,
+       pg_last_wal_replay_lsn()::text,
+       extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8,
+       receiver.status, receiver.received_tli, receiver.flushed_lsn::text
+  FROM (SELECT pg_is_in_recovery() AS recovery) AS here
+  LEFT JOIN pg_stat_wal_receiver AS receiver ON true
+"""
+
+_SENDERS = """
+SELECT application_name, coalesce(state, ''), flush_lsn::text, replay_lsn::text,
+       coalesce(extract(epoch FROM reply_time), 0)::float8
+  FROM pg_stat_replication WHERE state IS DISTINCT FROM 'backup' ORDER BY application_name, pid
+"""
+
+_PENDING = "SELECT name FROM pg_settings WHERE pending_restart ORDER BY name"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """One look."""
+
+    at: float
+    recovery: bool
+    timeline: int = 0
+    insert: int = 0
+    receive: int = 0
+    replay: int = 0
+    behind: float | None = None
+    streaming: bool = False
+    walsenders: tuple[Walsender, ...] = ()
+    replies: tuple[float, ...] = ()
+
+
+class Observer:
+    """Looks at one PostgreSQL; one connection at most."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._connection: sql.Connection | None = None
+
+    async def look(self) -> Sight:
+        """What it says now. Raises Again if it says nothing."""
+        connection = await self._connected()
+        try:
+            [row] = await sql.ask(connection, _LOOK)
+            rows = [] if row[0] else await sql.ask(connection, _SENDERS)
+        except BaseException:
+            self.forget()
+            raise
+        recovery, insert, file, receive, replay, behind, status, received_tli, flushed = row
+        received = _lsn(flushed) or _lsn(receive)
+        return Sight(
+            at=anyio.current_time(),
+            recovery=recovery,
+            timeline=int(file[:8], 16) if file else received_tli or 0,
+            insert=_lsn(insert),
+            receive=received,
+            replay=_lsn(replay),
+            behind=None if not recovery else 0.0 if received and received <= _lsn(replay) else behind,
+            streaming=status == "streaming",
+            walsenders=tuple(
+                Walsender(name=name, state=state, flush=_lsn(flush), replay=_lsn(replayed))
+                for name, state, flush, replayed, _ in rows
+            ),
+            replies=tuple(reply for *_, reply in rows),
+        )
+
+    async def pending_restart(self) -> tuple[str, ...]:
+        """Parameters that wait for a restart."""
+        connection = await self._connected()
+        try:
+            return tuple(row[0] for row in await sql.ask(connection, _PENDING))
+        except BaseException:
+            self.forget()
+            raise
+
+    def forget(self) -> None:
+        """Drop the connection, whatever it is doing."""
+        sql.drop(self._connection)
+        self._connection = None
+
+    async def _connected(self) -> sql.Connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = await sql.connect(self._config)
+        return self._connection
+
+
+def _lsn(text: str | None) -> int:
+    if text is None:
+        return 0
+    try:
+        return parse_lsn(text)
+    except ValueError as exc:
+        raise Again(f"PostgreSQL gave {text!r} for an LSN") from exc

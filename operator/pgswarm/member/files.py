@@ -1,0 +1,105 @@
+"""PostgreSQL's configuration files in the agent's own folder, kept as a whole and written anew at every change.
+
+What is in them is known here and nowhere read back: the sync setting, the upstream, whether clients are let in, the
+document's parameters. `postgresql.auto.conf` in PGDATA (which a clone or a rewind brings along from its source) is
+emptied before every start. Parameters of a document are tried with `postgres -C` before they are taken: a wrong one
+would be noticed only at the next start, which might be in the middle of a failover.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from pgswarm.core.orders import Settings
+from pgswarm.errors import Refused
+from pgswarm.member import state, tools
+from pgswarm.member.config import Config, secret, system_user
+from pgswarm.render import postgres as render
+
+_LOG_HEAD = re.compile(r"^.*?(FATAL|ERROR|LOG):\s*")
+
+
+class Files:
+    """The configuration as it is on disk."""
+
+    def __init__(self, config: Config, major: int, slot_keep: str) -> None:
+        self._config = config
+        conf = config.conf
+        self._wanted = render.Configuration(
+            major=major,
+            port=config.postgres_port,
+            listen=config.postgres_listen,
+            socket_dir=str(config.socket_dir),
+            hba_file=str(conf / "pg_hba.conf"),
+            ident_file=str(conf / "pg_ident.conf"),
+            slot_keep=slot_keep,
+            slot=render.slot_name(config.member),
+        )
+        self._open = True
+        self.digest = ""
+
+    @property
+    def sync(self) -> str:
+        return self._wanted.sync
+
+    def lay_out(self, *, sync: str, open_to_clients: bool, upstream: str = "") -> None:
+        """Everything that a start needs."""
+        self._wanted = replace(self._wanted, sync=sync, upstream=upstream)
+        self._open = open_to_clients
+        state.write(self._config.conf / "pg_hba.conf", render.hba(open_to_clients=open_to_clients))
+        state.write(self._config.conf / "pg_ident.conf", render.ident(system_user()))
+        self._write()
+        (self._config.pgdata / "postgresql.auto.conf").write_text("# pgswarm keeps its settings elsewhere\n")
+
+    def set_sync(self, setting: str) -> None:
+        self._wanted = replace(self._wanted, sync=setting)
+        self._write()
+
+    def set_upstream(self, address: str, name: str) -> None:
+        """Let a standby stream from there."""
+        state.write(self._config.passfile, render.pgpass(secret(self._config.replication_password_file)))
+        self._wanted = replace(self._wanted, upstream=self.upstream(address, name))
+        self._write()
+
+    def clear_upstream(self) -> None:
+        """Let no stream begin any more: the password goes first."""
+        self._config.passfile.unlink(missing_ok=True)
+        self._wanted = replace(self._wanted, upstream="")
+        self._write()
+
+    def upstream(self, address: str, name: str) -> str:
+        port, passfile = self._config.postgres_port, str(self._config.passfile)
+        return render.upstream(address=address, port=port, passfile=passfile, name=name)
+
+    def doors(self, *, open_to_clients: bool) -> bool:
+        """Write pg_hba.conf; did it change? (A reload is the caller's.)"""
+        if self._open == open_to_clients:
+            return False
+        self._open = open_to_clients
+        state.write(self._config.conf / "pg_hba.conf", render.hba(open_to_clients=open_to_clients))
+        return True
+
+    async def adopt(self, settings: Settings) -> None:
+        """Take the document's parameters, if PostgreSQL would. Raises Refused with its words otherwise."""
+        candidate = replace(self._wanted, parameters=dict(settings.parameters))
+        if (self._config.pgdata / "PG_VERSION").exists() and candidate.parameters != self._wanted.parameters:
+            trial = self._config.conf / "trial.conf"
+            state.write(trial, render.configuration(candidate))
+            argv = [self._config.program("postgres"), "-D", str(self._config.pgdata), "-C", "port"]
+            output = await tools.run([*argv, "-c", f"config_file={trial}"], deadline=20.0)
+            trial.unlink(missing_ok=True)
+            if output.code != 0:
+                words = [_LOG_HEAD.sub("", line) for line in output.lines if "configuration file" not in line]
+                raise Refused(
+                    f"PostgreSQL does not take the document's parameters: {'; '.join(words) or output.text}; "
+                    "the ones before stay in effect: correct the document"
+                )
+        self._wanted = candidate
+        self.digest = settings.digest
+
+    def rewrite(self) -> None:
+        self._write()
+
+    def _write(self) -> None:
+        state.write(self._config.conf / "postgresql.conf", render.configuration(self._wanted))

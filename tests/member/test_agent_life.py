@@ -1,0 +1,31 @@
+"""One agent and its PostgreSQL: beginning, dying, remembering."""
+
+from __future__ import annotations
+
+import pytest
+from member_stage import Stage
+
+pytestmark = [pytest.mark.postgres]
+
+
+async def test_an_empty_member_becomes_primary_of_term_one_and_takes_writes(stage: Stage) -> None:
+    record = await stage.begun("a")
+    a = stage.member("a")
+    report = await a.report()
+    assert report.incarnation == record.primary
+    assert report.system_id == record.system_id != ""
+    assert (await a.call("GET", "/primary")).status_code == 200
+    assert (await a.call("GET", "/replica")).status_code == 503
+    await a.sql("CREATE TABLE t (i int); INSERT INTO t VALUES (1)")
+    assert await a.sql("SELECT * FROM t") == [(1,)]
+
+
+async def test_a_standby_is_cloned_and_streams(stage: Stage) -> None:
+    await stage.begun("a", "b")
+    a, b = stage.member("a"), stage.member("b")
+    await a.sql("CREATE TABLE t (i int); INSERT INTO t VALUES (7)")
+    position = (await a.report()).position
+    await b.until("caught up", lambda report: report.position and position and report.position.lsn >= position.lsn)
+    assert await b.sql("SELECT * FROM t") == [(7,)]
+    assert (await b.call("GET", "/replica")).status_code == 200
+    assert (await b.call("GET", "/primary")).status_code == 503
