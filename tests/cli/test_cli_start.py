@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +45,31 @@ def test_help_is_there_at_once() -> None:
         for verb in ("validate", "schema", "status", "plan", "reconcile", "operator", "member", "router"):
             assert f"  {verb} " in ran.stdout
     assert min(times) < 0.5, f"the fastest of three took {min(times):.2f} s; 0.1 s is usual"
+
+
+@pytest.mark.parametrize(
+    ("verb", "words"),
+    [("member", "PGSWARM_CLUSTER is not set"), ("router", "PGSWARM_CLUSTER is not set"), ("operator", "secret")],
+)
+def test_an_agent_without_its_names_says_what_to_set(verb: str, words: str, tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", "from pgswarm.cli import main; main()", verb],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+        env={"PATH": "/usr/bin:/bin", "PGSWARM_SECRET_FILE": str(tmp_path / "none")},
+    )
+    assert ran.returncode in (1, 2)
+    assert words in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize("agent", ["member", "router"])
+def test_an_agent_never_loads_dockers_client(agent: str) -> None:
+    code = f"import sys, pgswarm.cli, pgswarm.{agent}.main; print('docker' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True)
+    assert ran.stdout == "False\n"
 
 
 def failing_with(error: BaseException) -> Callable[[], object]:
