@@ -125,10 +125,11 @@ class House:
             for worker in self.workers.values():
                 worker.lookout.keep(stored, self.listing.read_at)
         else:
-            for cluster in stored:
+            for cluster in (*stored, *self.listing.unreadable):
                 self._worker(cluster)
             for cluster, worker in self.workers.items():
-                worker.lookout.keep(stored.get(cluster), self.listing.read_at)
+                why = self.listing.unreadable.get(cluster)
+                worker.lookout.keep(Unknown(why=why) if why else stored.get(cluster), self.listing.read_at)
         self.ring()
 
     def _worker(self, cluster: str) -> Worker:

@@ -15,7 +15,7 @@ from loguru import logger
 from pgswarm.core.stored import Stored
 from pgswarm.core.swarmview import SwarmView
 from pgswarm.core.world import Unknown
-from pgswarm.errors import Failure
+from pgswarm.errors import Failure, Refused
 from pgswarm.loop.bell import Bell
 from pgswarm.ports.records import Records
 from pgswarm.ports.swarm import Swarm
@@ -36,6 +36,7 @@ class Listing:
     def __init__(self, swarm: Swarm, records: Records, changed: Callable[[], None]) -> None:
         self.view: SwarmView | Unknown = Unknown(why="not listed yet")
         self.stored: dict[str, Stored] | Unknown = Unknown(why="not read yet")
+        self.unreadable: dict[str, str] = {}
         self.read_at = 0.0
         self.able_at = float("-inf")
         self.bell = Bell()
@@ -64,20 +65,39 @@ class Listing:
     async def refresh(self) -> None:
         """List once. A failure is noted, never raised."""
         asked_at = anyio.current_time()
+        before = self.unreadable
         try:
-            stored = {one.cluster: one for one in await self._records.list()}
+            stored = await self._read_all()
             view = await self._swarm.view()
         except Failure as exc:
             self._failed(exc.reason)
             return
         self.able_at = anyio.current_time()
         self._listed_at = self.able_at
-        changed = view != self.view or stored != self.stored
+        changed = view != self.view or stored != self.stored or self.unreadable != before
         if view != self.view:
             self.view = view
         self.stored, self.read_at = stored, asked_at
         if changed:
             self._changed()
+
+    async def _read_all(self) -> dict[str, Stored]:
+        """Every cluster's store object; one that cannot be understood stops its own cluster only."""
+        found: dict[str, Stored] = {}
+        unreadable: dict[str, str] = {}
+        for cluster in await self._records.names():
+            try:
+                stored = await self._records.read(cluster)
+            except Refused as refusal:
+                unreadable[cluster] = refusal.reason
+                continue
+            if stored is not None:
+                found[cluster] = stored
+        for cluster, why in unreadable.items():
+            if self.unreadable.get(cluster) != why:
+                logger.error("{}: {}", cluster, why)
+        self.unreadable = unreadable
+        return found
 
     def _failed(self, why: str) -> None:
         now = anyio.current_time()

@@ -1,0 +1,61 @@
+"""A listing that fails removes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from pgswarm.core.swarmview import Node, SwarmView
+from pgswarm.core.world import Unknown
+from pgswarm.errors import Again
+from pgswarm.loop.listing import Listing
+
+pytestmark = pytest.mark.anyio
+
+
+class Moody:
+    """A Swarm and its store that answer until they are told not to."""
+
+    def __init__(self) -> None:
+        self.broken = False
+
+    async def view(self) -> SwarmView:
+        if self.broken:
+            raise Again("the swarm has no leader")
+        return SwarmView(nodes=(Node(id="n", name="node1", role="manager", state="ready"),))
+
+    async def names(self) -> tuple[str, ...]:
+        if self.broken:
+            raise Again("the swarm has no leader")
+        return ()
+
+    async def list(self) -> tuple[Any, ...]:
+        return ()
+
+    async def events(self) -> AsyncIterator[None]:
+        yield None
+
+
+async def test_a_failed_listing_leaves_the_last_one_in_force() -> None:
+    swarm: Any = Moody()
+    rings: list[int] = []
+    listing = Listing(swarm, swarm, lambda: rings.append(1))
+    await listing.refresh()
+    before = listing.view
+    swarm.broken = True
+    await listing.refresh()
+    assert listing.view is before
+    assert listing.stored == {}
+    assert len(rings) == 1
+
+
+async def test_before_the_first_listing_everything_is_unknown() -> None:
+    swarm: Any = Moody()
+    swarm.broken = True
+    listing = Listing(swarm, swarm, lambda: None)
+    await listing.refresh()
+    assert isinstance(listing.view, Unknown)
+    assert isinstance(listing.stored, Unknown)
+    assert not listing.able
