@@ -14,7 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -162,9 +163,7 @@ class Member:
         assert response.status_code == 200, response.text
         return MemberReport.model_validate_json(response.content)
 
-    async def until(
-        self, what: str, true: Callable[[MemberReport], Any], deadline: float = 30.0
-    ) -> MemberReport:
+    async def until(self, what: str, true: Callable[[MemberReport], Any], deadline: float = 30.0) -> MemberReport:
         """Wait for a report of which this is true."""
         report: MemberReport | None = None
         give_up = time.monotonic() + deadline
@@ -267,9 +266,7 @@ class Stage:
         record = record.amended("sync", sync=Sync(k=k, names=tuple(incarnations)))
         await self.give(record)
         primary = self.members[record.primary_member]
-        await primary.until(
-            "in force", lambda report: report.in_force and report.in_force.revision == record.revision
-        )
+        await primary.until("in force", lambda report: report.in_force and report.in_force.revision == record.revision)
         record = record.amended("claim", claim=Claim(members=(record.primary, *incarnations), r=1 + k))
         await self.give(record)
         return record
@@ -296,3 +293,17 @@ def _postgres_in(folder: Path) -> list[int]:
             except OSError:
                 continue
     return found
+
+
+@asynccontextmanager
+async def a_stream(member: Member) -> AsyncIterator[Callable[[], Awaitable[MemberReport]]]:
+    """The reports of an open stream, one at each call."""
+    async with httpx.AsyncClient(headers=bearer(SECRET), trust_env=False, timeout=10.0) as client:
+        async with client.stream("GET", f"http://{member.address}:{member.port}/stream") as response:
+            lines = response.aiter_lines()
+
+            async def next_report() -> MemberReport:
+                return MemberReport.model_validate_json(await anext(lines))
+
+            await next_report()
+            yield next_report

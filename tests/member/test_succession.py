@@ -1,0 +1,138 @@
+"""From one primary to the next: promises, promotions, and how the former primary comes back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import anyio
+import anyio.lowlevel
+import pytest
+from member_stage import Member, Stage, a_stream, succeed
+
+from pgswarm.core.reports import Data, Postgres, Role
+from pgswarm.core.wal import lies_on
+
+pytestmark = [pytest.mark.postgres]
+
+
+async def _caught_up(source: Member, *standbys: Member) -> None:
+    position = (await source.report()).position
+    assert position is not None
+    for standby in standbys:
+        await standby.until("caught up", lambda report: report.position and report.position.lsn >= position.lsn)
+
+
+async def test_a_killed_postmaster_is_reported_at_once(stage: Stage) -> None:
+    await stage.begun("a", "b")
+    a = stage.member("a")
+    async with a_stream(a) as next_report:
+        os.kill(a.postmaster_pid, signal.SIGKILL)
+        began = time.monotonic()
+        while (await next_report()).postgres is not Postgres.CRASHED:
+            pass
+        took = time.monotonic() - began
+    print(f"crash reported after {took * 1000:.1f} ms")
+    assert took < 0.1
+
+
+async def test_a_standby_promises_settles_and_is_promoted_quickly(stage: Stage) -> None:
+    record = await stage.begun("a", "b")
+    a, b = stage.member("a"), stage.member("b")
+    await a.sql("CREATE TABLE t (i int); INSERT INTO t VALUES (1)")
+    record = await stage.claimed(record, "b")
+    await a.sql("INSERT INTO t VALUES (2)")
+    os.kill(a.postmaster_pid, signal.SIGKILL)
+    began = time.monotonic()
+    promised = await b.promise(2)
+    promise_took = time.monotonic() - began
+    assert promised.settled
+    assert promised.promised == 2
+    assert promised.position is not None
+    record = succeed(record, promised)
+    await b.order(record, stage.contacts)
+    await b.until_primary()
+    took = time.monotonic() - began
+    print(f"promise {promise_took * 1000:.0f} ms, writable after {took * 1000:.0f} ms")
+    assert await b.sql("SELECT * FROM t ORDER BY i") == [(1,), (2,)]
+    await b.sql("INSERT INTO t VALUES (3)")
+    report = await b.report()
+    assert report.position is not None
+    assert report.position.timeline == record.timeline == 2
+    assert report.reigned == 2
+    assert promise_took < 0.5
+    assert took < 2.0
+
+
+async def test_a_former_primary_that_lost_nothing_follows_as_it_is(stage: Stage) -> None:
+    record = await stage.begun("a", "b")
+    a, b = stage.member("a"), stage.member("b")
+    await a.sql("CREATE TABLE t (i int); INSERT INTO t VALUES (1)")
+    before = (await a.report()).incarnation
+    await _caught_up(a, b)
+    ended = await a.promise(2)
+    assert ended.role is Role.FENCED
+    assert ended.settled
+    promised = await b.promise(2)
+    assert ended.position is not None
+    record = succeed(record, ended if promised.position is None else promised)
+    await b.order(record, stage.contacts)
+    await b.until_primary()
+    if not lies_on(ended.position, record.lineage):
+        pytest.skip("the standby had not received the last record of the shutdown")
+    await a.order(record, stage.contacts)
+    report = await a.until_streaming()
+    assert report.incarnation == before
+    await b.sql("INSERT INTO t VALUES (2)")
+    await _caught_up(b, a)
+    assert await a.sql("SELECT count(*) FROM t") == [(2,)]
+
+
+async def test_a_former_primary_that_wrote_alone_is_rewound(stage: Stage) -> None:
+    record = await stage.begun("a", "b")
+    a, b = stage.member("a"), stage.member("b")
+    await a.sql("CREATE TABLE t (i int); INSERT INTO t VALUES (1)")
+    before = (await a.report()).incarnation
+    await _caught_up(a, b)
+    promised = await b.promise(2)
+    for number in range(20):
+        await a.sql(f"INSERT INTO t VALUES ({100 + number})")
+    a.kill()
+    record = succeed(record, promised)
+    await b.order(record, stage.contacts)
+    await b.until_primary()
+    await b.sql("INSERT INTO t VALUES (2)")
+    a.start()
+    await a.until_live()
+    began = time.monotonic()
+    await a.order(record, stage.contacts)
+    report = await a.until_streaming()
+    print(f"rewound and streaming after {time.monotonic() - began:.2f} s")
+    assert "rewind: " in a.log
+    assert "clone: " not in a.log
+    assert report.incarnation != before
+    assert report.data is Data.READY
+    await _caught_up(b, a)
+    assert await a.sql("SELECT * FROM t ORDER BY i") == [(1,), (2,)]
+
+
+async def test_a_member_without_the_log_it_needs_is_cloned(stage: Stage) -> None:
+    record = await stage.begun("a", "b")
+    a, b = stage.member("a"), stage.member("b")
+    await a.sql("CREATE TABLE t (i int)")
+    b.kill()
+    await anyio.lowlevel.checkpoint()
+    a.root("SELECT pg_drop_replication_slot('pgswarm_b') FROM pg_replication_slots WHERE NOT active")
+    await a.until("alone", lambda report: not report.walsenders)
+    if a.root("SELECT count(*) FROM pg_replication_slots") != "0":
+        a.root("SELECT pg_drop_replication_slot('pgswarm_b')")
+    for _ in range(20):
+        a.root("SELECT pg_switch_wal() FROM pg_logical_emit_message(true, 'x', 'y')")
+    a.root("CHECKPOINT")
+    b.start()
+    await b.until_live()
+    await b.order(record, stage.contacts)
+    await a.order(record.amended("again"), stage.contacts)
+    report = await b.until_streaming()
+    assert report.upstream == record.primary
