@@ -116,14 +116,14 @@ def router_services(document: PostgresCluster, view: SwarmView, *, image: str, r
         return (_router(document, view, image, requested, constraints=["node.role==manager"]),)
     if nodes == "all":
         return (_router(document, view, image, requested, constraints=[]),)
-    found = []
-    for reference in dict.fromkeys(nodes):
+    found = {}
+    for reference in nodes:
         node = view.node(reference)
         if node is None:
             known = ", ".join(one.name for one in view.nodes) or "none"
             raise Refused(f"spec.router.nodes: there is no node {reference!r} in this Swarm; there are {known}")
-        found.append(_router(document, view, image, requested, node=(node.id, node.name)))
-    return tuple(found)
+        found[node.id] = _router(document, view, image, requested, node=(node.id, node.name))
+    return tuple(found.values())
 
 
 def resolved(spec: Spec, image: str, label: str) -> Spec:
