@@ -33,7 +33,7 @@ from pgswarm.core.orders import (
     router_order_for,
 )
 from pgswarm.core.record import Record
-from pgswarm.core.reports import MemberReport
+from pgswarm.core.reports import MemberReport, RouterReport
 from pgswarm.core.spec import PostgresCluster, seconds
 from pgswarm.core.steps import (
     NOTHING,
@@ -160,10 +160,11 @@ def _orders(world: World, record: Record, now: float) -> Plan:
         )
         digest = _digest(report.boot, message.model_dump_json())
         told = world.told.get(member)
+        settled = report.settings_digest in ("", settings_.digest)
         refused_lately = told is not None and not told.accepted and now - told.at < REFUSED_PAUSE
         if told is not None and told.digest == digest and refused_lately:
             waits.append(f"{member} refuses: {told.reason}")
-        elif report.promised <= record.term and not _knows(report, record, settings_, told, digest):
+        elif report.promised <= record.term and not _knows(report, record, told, digest, now, settled=settled):
             steps.append(SendOrder(member=member, message=message, digest=digest, reason=record.reason))
         if report.problem is not None:
             waits.append(f"{member}: {report.problem.text}")
@@ -177,27 +178,28 @@ def _orders(world: World, record: Record, now: float) -> Plan:
         to_router = RouterOrderMessage(order=routed, contacts=contacts)
         digest = _digest(seen.boot, to_router.model_dump_json())
         told = world.told.get(f"router {router}")
-        knows = seen.heeded == (record.term, record.revision)
-        if told is not None:
-            knows = knows and told.digest == digest
-            knows = knows or (not told.accepted and now - told.at < REFUSED_PAUSE)
-        if not knows:
+        if not _knows(seen, record, told, digest, now, settled=True):
             steps.append(SendRouterOrder(router=router, message=to_router, digest=digest, reason=record.reason))
         if seen.problem is not None:
             waits.append(f"router {router}: {seen.problem.text}")
     return Plan(steps=tuple(steps), waits=tuple(waits), again=REFUSED_PAUSE if waits else None)
 
 
-def _knows(report: MemberReport, record: Record, settings_: Settings, told: Told | None, digest: str) -> bool:
-    """Has this member heard it all: this revision since it started, these settings, these addresses?
+def _knows(
+    seen: MemberReport | RouterReport, record: Record, told: Told | None, digest: str, now: float, *, settled: bool
+) -> bool:
+    """Has this agent heard it all: this revision since it started, these settings, these addresses?
 
-    What this operator has told is remembered; of what others told, the report says enough.
+    What this operator has told is remembered, and a report that still lags behind the answer is given a moment; of
+    what other operators told, the report says enough (`settled`: its settings are those of the document).
     """
-    if report.heeded != (record.term, record.revision):
+    heard = seen.heeded == (record.term, record.revision)
+    if told is None:
+        return heard and settled
+    if told.digest != digest:
         return False
-    if told is not None:
-        return told.digest == digest and told.accepted
-    return report.settings_digest in ("", settings_.digest)
+    lately = now - told.at < REFUSED_PAUSE
+    return (heard or lately) if told.accepted else lately
 
 
 def _upkeep(world: World, record: Record | None, now: float) -> Plan:

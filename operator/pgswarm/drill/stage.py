@@ -186,7 +186,7 @@ class CurrentStage(Stage):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.environment = {"PGSWARM_DOCUMENTS": str(folder)}
+        self.environment = {"PGSWARM_DOCUMENTS": str(folder), "PGSWARM_DOCUMENTS_MOUNT": str(folder.parent)}
         state = self.docker("info", "--format", "{{.Swarm.LocalNodeState}} {{.Swarm.ControlAvailable}}").split()
         if state != ["active", "true"]:
             raise Broken("this engine is not a Swarm manager: run `docker swarm init`, then try again")

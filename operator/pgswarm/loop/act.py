@@ -16,6 +16,7 @@ from loguru import logger
 
 from pgswarm import settings
 from pgswarm.core import steps
+from pgswarm.core.reports import MemberReport
 from pgswarm.core.stored import Stored
 from pgswarm.core.swarmview import SwarmView
 from pgswarm.core.world import Told
@@ -153,6 +154,8 @@ class Hands:
         answer = await self._agents.send_order(
             self._address(step.member), MEMBER_PORT, step.message, deadline=ORDER_DEADLINE
         )
+        if isinstance(answer.report, MemberReport):
+            self._lookout.take(step.member, answer.report)
         return self._told(step.member, step.digest, answer)
 
     async def _route(self, step: steps.SendRouterOrder) -> str:
