@@ -1,7 +1,7 @@
 """Faults by chance: a seed gives a history, and the same seed gives the same one again.
 
 `history` lets a cluster be born, troubles it for a while, stops all faults, and then wants it back at rest. A failure
-names the seed; `python -m pytest tests/scenarios --seed=N` is not needed: call `history(N)`.
+names the seed: `history(N)` is that life once more.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pgswarm.core.reports import Data
 from pgswarm.core.steps import title
 from tests.scenarios.check import Violation
-from tests.scenarios.cluster import TICK, Cluster
+from tests.scenarios.cluster import Cluster
 
 BIRTH = 10.0
 TROUBLE = 12.0
@@ -88,7 +88,7 @@ def stay(cluster: Cluster) -> None:
 def trouble(cluster: Cluster, *, volumes: bool) -> None:
     """Perhaps one fault now."""
     rng, now = cluster.rng, cluster.now
-    if rng.random() > 0.06:
+    if rng.random() > 0.08:
         return
     member = rng.choice(list(cluster.members.values()))
     away = rng.choice((0.3, 1.5, 5.0))
@@ -148,6 +148,3 @@ def picture(cluster: Cluster) -> str:
     ]
     lines += [f"{o.name}: {[title(s) for s in o.plan.steps]} waits {o.plan.waits}" for o in cluster.operators]
     return "\n".join(lines)
-
-
-__all__ = ["TICK", "Outcome", "history", "picture"]

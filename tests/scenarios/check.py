@@ -73,15 +73,18 @@ class Check:
         """S5: a data directory that the record counts is never made anew by its own agent."""
         if was is None or was == member.ident or member.data is Data.NONE:
             return
-        self.graves[was] = frozenset(member.log)
+        self._bury(was, member)
         record = self.store.record
         if record is not None and was in (*record.claim.members, *record.sync.names):
             raise Violation(f"S5: {was} is re-seeded while revision {record.revision} counts on it")
 
     def volume_lost(self, member: Member) -> None:
         if member.ident is not None:
-            self.graves[member.ident] = frozenset(member.log)
+            self._bury(member.ident, member)
             self.lost_volumes.add(member.ident)
+
+    def _bury(self, name: Incarnation, member: Member) -> None:
+        self.graves[name] = self.graves.get(name, frozenset()) | frozenset(member.log)
 
     def look(self, now: float) -> None:
         for member in self.members.values():

@@ -22,7 +22,6 @@ from pgswarm.core.spec import PostgresCluster
 from pgswarm.core.steps import AskPromise, Plan, ReadRecord, SendOrder, WriteRecord
 from pgswarm.core.swarmview import Network, Secret, SwarmView
 from pgswarm.core.world import Told, Unknown, World
-
 from tests.scenarios.check import Check
 from tests.scenarios.members import Member, follow_duty, holders
 

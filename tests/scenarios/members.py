@@ -42,6 +42,7 @@ class Member:
     role: Role = Role.NONE
     postgres: Postgres = Postgres.STOPPED
     settled: bool = False
+    unread: int = 0
     busy_until: float = 0.0
     busy_with: str = ""
     upstream: Incarnation | None = None
@@ -128,13 +129,17 @@ class Member:
         self.upstream, self.settled = None, False
         if self.data is Data.READY:
             self.role, self.postgres = Role.FENCED, Postgres.RUNNING
+            self.unread = self.rng.choice((0, 1, 5))
             self.busy("settle", now, (0.0, 0.1, 0.6))
 
     def busy(self, what: str, now: float, times: tuple[float, ...]) -> None:
         self.busy_with, self.busy_until = what, now + self.rng.choice(times)
 
     def report(self) -> MemberReport:
-        position = Position(timeline=self.timeline, lsn=len(self.log)) if self.data is Data.READY else None
+        position = None
+        if self.data is Data.READY:  # until it is settled, recovery has not come to the end of the log (C8)
+            unread = self.unread if self.role is Role.FENCED and not self.settled else 0
+            position = Position(timeline=self.timeline, lsn=max(0, len(self.log) - unread))
         serving = Serving.NONE
         if self.reigns and self.clients:
             serving = Serving.PRIMARY
@@ -217,7 +222,14 @@ def _finish(me: Member, what: str, members: dict[str, Member], linked: bool, now
             me.settled = True
         case "create":
             if me.data is Data.BUILDING:
-                me.data, me.log, me.system, me.timeline, me.begun, me.reigned = Data.READY, [], f"{me.rng.getrandbits(32)}", 1, 1, 1
+                me.data, me.log, me.system, me.timeline, me.begun, me.reigned = (
+                    Data.READY,
+                    [],
+                    f"{me.rng.getrandbits(32)}",
+                    1,
+                    1,
+                    1,
+                )
                 me.role, me.postgres, me.settled = Role.NONE, Postgres.STOPPED, False
         case "clone":
             source = members[member_of(order.primary)] if order else None
@@ -283,7 +295,13 @@ def _follow(me: Member, order: Order, members: dict[str, Member], linked: bool, 
         return
     source = members[member_of(order.primary)]
     ordered = source.bound
-    if not linked or not source.reigns or source.ident != order.primary or ordered is None or ordered.term != order.term:
+    if (
+        not linked
+        or not source.reigns
+        or source.ident != order.primary
+        or ordered is None
+        or ordered.term != order.term
+    ):
         return
     if not lies_on(Position(timeline=me.timeline, lsn=len(me.log)), order.lineage):
         if not order.counted and me.heeded is not None:
