@@ -152,6 +152,7 @@ class RouterProcess:
     ports: dict[str, int]
     process: subprocess.Popen[bytes]
     client: AgentClient
+    sessions: list[SocketStream] = field(default_factory=list)
 
     async def report(self) -> RouterReport:
         report = await self.client.get_report(self.address, self.ports["api"])
@@ -186,6 +187,7 @@ class RouterProcess:
         """Connect as a client does: who answered, and the open session."""
         with anyio.fail_after(deadline):
             stream = await anyio.connect_tcp(self.address, self.ports[port])
+            self.sessions.append(stream)
             greeting = b""
             while not greeting.endswith(b"\n"):
                 greeting += await stream.receive()
@@ -248,6 +250,7 @@ class World:
         )
         self.stack.callback(_end, process)
         router = RouterProcess(self.directory / "work", self.router_address, ports, process, self.client)
+        self.stack.push_async_callback(_leave, router.sessions)
         await router.until(lambda report: report.haproxy == "running", deadline=20)
         return router
 
@@ -288,6 +291,26 @@ async def a_world(directory: Path, *names: str) -> AsyncIterator[World]:
         for member in members.values():
             await member.live(group)
         yield World(directory, members, addresses[-1], group, client, stack)
+
+
+def is_running(pid: int) -> bool:
+    """Is there a process of this id that has not ended?"""
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]], deadline: float = 5.0) -> None:
+    """Wait until this is true."""
+    with anyio.fail_after(deadline):
+        while not await condition():  # noqa: ASYNC110 - another process, which cannot set our events
+            await anyio.sleep(0.02)
+
+
+async def _leave(sessions: list[SocketStream]) -> None:
+    for session in sessions:
+        await anyio.aclose_forcefully(session)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

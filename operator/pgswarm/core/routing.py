@@ -11,9 +11,10 @@ The rules, in the order in which they matter:
 2. Within a term only the primary that the order (or our own earlier routing) names: a term has one primary.
 3. A primary counts as heard while its stream was alive within `HOLD_AFTER`; if its process is seen to be gone, not at
    all. Holding new connections early is cheap: a held connection is a pause, one sent into a dead node an error.
-4. Sessions are cut when they must not go on: a newer term has another primary, or the primary says itself that it
-   does not serve while its postgres still runs (isolated or fenced: reads there grow stale). While postgres stops or
-   has crashed it ends them itself, with a better message than ours.
+4. Sessions are cut when they must not go on: at once when a newer term has another primary; and when the primary says
+   itself that it does not serve while its postgres still runs (isolated or fenced: reads there grow stale), a moment
+   after new connections are held, so that one that is being made right then is made and not lost half-way. While
+   postgres stops or has crashed it ends them itself, with a better message than ours.
 5. A primary that is only silent keeps its sessions: the silence may be its agent's or the control network's alone, and
    writes there are safe in any case, since quorum commit and not the router guards them. But nobody vouches any longer
    that it has not been isolated, so after `CUT_SILENT` stale reads end too. One whose process is gone (postgres dies
@@ -39,6 +40,9 @@ so that connections under way into a dead node have come back to the gate before
 
 CUT_SILENT = 10.0
 """Seconds of silence after which sessions are cut: a member's own isolation (5 s), and as much again."""
+
+CUT_TURNED_AWAY = 0.25
+"""Seconds between holding new connections and cutting the sessions of a primary that only says it does not serve."""
 
 CUT_CLOSED = 1.0
 """Seconds after the end of an agent's process after which sessions are cut, unless it was heard again."""
@@ -66,6 +70,8 @@ class View:
     """The newest order accepted, kept over restarts."""
     routed: Target | None
     """The last primary that writers were sent to, kept over restarts; its sessions may still be open."""
+    held_since: float | None
+    """Since when writers are held; None while they are not."""
     sightings: tuple[Seen, ...]
     """One for each address where a member of this cluster may be; a member is known by its report alone."""
 
@@ -199,7 +205,8 @@ def _cut(view: View, write: Target | None, now: float) -> tuple[bool, str]:
     if seen.silence(now) > CUT_SILENT:
         return True, f"silent for more than {CUT_SILENT:g} s"
     if seen.silence(now) <= HOLD_AFTER and _turns_away(seen.report):
-        return True, "it does not serve any more, though its postgres runs"
+        is_due = view.held_since is not None and now - view.held_since >= CUT_TURNED_AWAY
+        return is_due, "it does not serve any more, though its postgres runs"
     return False, ""
 
 

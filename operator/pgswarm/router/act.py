@@ -9,8 +9,6 @@ in its report only after HAProxy's own table shows it.
 
 from __future__ import annotations
 
-import csv
-import io
 import secrets
 import socket
 from pathlib import Path
@@ -26,7 +24,7 @@ from pgswarm.router import memory, table
 from pgswarm.router.find import Finder
 from pgswarm.router.haproxy import ANSWER_LIMIT, Haproxy
 
-TICK = 0.5
+TICK = 0.25
 """Seconds after which the plan is made anew though nothing was heard: silence is a matter of time alone."""
 
 VERIFY = 1.0
@@ -47,6 +45,7 @@ class Router:
         self._reason = ""
         self._generation = 0
         self._uncut = False
+        self._held_since: float | None = None
         self._verified_at = float("-inf")
         self._failing_since: float | None = None
         self._heeded: tuple[int, int] | None = None
@@ -110,7 +109,8 @@ class Router:
         """Plan; make HAProxy agree where the plan is new or a second has gone by; tell."""
         now = anyio.current_time()
         order = self._memory.order
-        plan = route(View(order=order, routed=self._memory.routed, sightings=finder.sightings), now)
+        view = View(order=order, routed=self._memory.routed, held_since=self._held_since, sightings=finder.sightings)
+        plan = route(view, now)
         is_new = plan != self._plan or haproxy.generation != self._generation
         if not is_new and not self._uncut and now - self._verified_at < VERIFY:
             return
@@ -123,7 +123,8 @@ class Router:
             self._remember(routed=plan.write)
         await self._push(haproxy, plan, is_drift=not is_new and not self._uncut)
         self._plan, self._generation, self._uncut, self._verified_at = plan, haproxy.generation, False, now
-        self._tell_plan(plan, order, await self._count(haproxy))
+        self._held_since = None if plan.write else now if self._held_since is None else self._held_since
+        self._tell_plan(plan, order, await self._inspect(haproxy))
 
     async def _push(self, haproxy: Haproxy, plan: RoutePlan, is_drift: bool) -> None:
         """Make HAProxy's table as the plan wants it, and see that it is."""
@@ -144,11 +145,16 @@ class Router:
             raise Again(f"HAProxy did not do as told ({'; '.join(left)}): {told[:300]}", after=0.2)
         logger.debug("told HAProxy: {}", "; ".join(commands))
 
-    async def _count(self, haproxy: Haproxy) -> int:
-        """Open write sessions."""
-        answer = await haproxy.socket.ask("show stat writers 4 -1")
-        rows = csv.DictReader(io.StringIO(answer.lstrip("# ")))
-        return sum(int(row["scur"] or 0) for row in rows if row.get("svname") == "primary")
+    async def _inspect(self, haproxy: Haproxy) -> int:
+        """Count the open write sessions, and mend what the table of servers does not show."""
+        statistics = table.parse_statistics(await haproxy.socket.ask("show stat -1 5 -1"))
+        if statistics.shut:
+            # Nothing but a restart brings back a frontend that was shut down.
+            haproxy.kill(f"its {', '.join(statistics.shut)} was shut down by hand")
+        elif statistics.mend:
+            logger.warning("HAProxy was changed by somebody else; put back: {}", "; ".join(statistics.mend))
+            await haproxy.socket.ask(*statistics.mend)
+        return statistics.sessions
 
     def _struggle(self, haproxy: Haproxy, exc: Again) -> float:
         """HAProxy cannot be told: try again soon, and end it if that goes on."""

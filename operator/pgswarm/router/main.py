@@ -5,6 +5,8 @@
     PGSWARM_BIND              the address to listen on (all)
     PGSWARM_MEMBERS           names or addresses of members, by comma (the cluster's alias on the control network)
     PGSWARM_MEMBER_PORT, PGSWARM_POSTGRES_PORT
+    PGSWARM_HOLD_LIMIT        seconds for which a new connection waits for a primary before it is turned away (30)
+    PGSWARM_MAX_CONNECTIONS   clients at once, those that wait included (4000)
     PGSWARM_SECRET_FILE, PGSWARM_WORK
 
 On SIGTERM HAProxy stops taking connections and gets ten seconds for those that are open; the API goes on meanwhile,
@@ -49,6 +51,8 @@ class Options:
     api_port: int
     member_port: int
     postgres_port: int
+    hold_limit: int
+    max_connections: int
 
 
 def read_options(environment: Mapping[str, str]) -> Options:
@@ -63,13 +67,15 @@ def read_options(environment: Mapping[str, str]) -> Options:
         secret_file=Path(environment.get("PGSWARM_SECRET_FILE") or wire.SECRET_FILE),
         work=Path(environment.get("PGSWARM_WORK") or "/tmp/pgswarm-router"),
         bind=environment.get("PGSWARM_BIND") or "0.0.0.0",
-        port=_port(environment, "PGSWARM_PORT", 5432),
-        read_only_port=_port(environment, "PGSWARM_READ_ONLY_PORT", 5433),
-        stats_port=_port(environment, "PGSWARM_STATS_PORT", 8404),
-        health_port=_port(environment, "PGSWARM_HEALTH_PORT", 8405),
-        api_port=_port(environment, "PGSWARM_API_PORT", wire.ROUTER_PORT),
-        member_port=_port(environment, "PGSWARM_MEMBER_PORT", wire.MEMBER_PORT),
-        postgres_port=_port(environment, "PGSWARM_POSTGRES_PORT", wire.POSTGRES_PORT),
+        port=_number(environment, "PGSWARM_PORT", 5432),
+        read_only_port=_number(environment, "PGSWARM_READ_ONLY_PORT", 5433),
+        stats_port=_number(environment, "PGSWARM_STATS_PORT", 8404),
+        health_port=_number(environment, "PGSWARM_HEALTH_PORT", 8405),
+        api_port=_number(environment, "PGSWARM_API_PORT", wire.ROUTER_PORT),
+        member_port=_number(environment, "PGSWARM_MEMBER_PORT", wire.MEMBER_PORT),
+        postgres_port=_number(environment, "PGSWARM_POSTGRES_PORT", wire.POSTGRES_PORT),
+        hold_limit=_number(environment, "PGSWARM_HOLD_LIMIT", 30, most=3600),
+        max_connections=_number(environment, "PGSWARM_MAX_CONNECTIONS", 4000, most=100_000),
     )
 
 
@@ -87,6 +93,8 @@ async def run(options: Options) -> None:
         port=options.port,
         read_only_port=options.read_only_port,
         stats_port=options.stats_port,
+        hold_limit=options.hold_limit,
+        max_connections=options.max_connections,
     )
     router = Router(options.cluster, options.work, options.postgres_port)
     haproxy = Haproxy(config, options.work, router.wake)
@@ -137,10 +145,10 @@ def _leaves(failures: BaseExceptionGroup[BaseException]) -> list[BaseException]:
     return found
 
 
-def _port(environment: Mapping[str, str], name: str, default: int) -> int:
+def _number(environment: Mapping[str, str], name: str, default: int, most: int = 65535) -> int:
     text = environment.get(name) or str(default)
-    if not text.isascii() or not text.isdecimal() or not 0 < int(text) < 65536:
-        raise Refused(f"{name} is {text!r}; expected a port, 1 to 65535")
+    if not text.isascii() or not text.isdecimal() or not 0 < int(text) <= most:
+        raise Refused(f"{name} is {text!r}; expected a whole number, 1 to {most}")
     return int(text)
 
 

@@ -10,6 +10,8 @@ so a connection let through the gate only ever finds the right address, and none
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -121,6 +123,35 @@ def commands(want: Table, seen: Table, cut: frozenset[str] = frozenset()) -> lis
     for name in [*(name for name in waking if name not in GATES), *(name for name in waking if name in GATES)]:
         lines += [f"set server {name} health up", f"set server {name} state ready"]
     return lines
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistics:
+    """What the table of servers does not show."""
+
+    sessions: int
+    """Open sessions of writers."""
+    mend: tuple[str, ...]
+    """Commands that undo what was changed by hand."""
+    shut: tuple[str, ...]
+    """Frontends that are gone for as long as this process lives."""
+
+
+def parse_statistics(text: str) -> Statistics:
+    """Read the answer of `show stat -1 5 -1`: frontends and servers."""
+    rows = list(csv.DictReader(io.StringIO(text.removeprefix("# ").strip())))
+    frontends = [row for row in rows if row["svname"] == "FRONTEND"]
+    paused = [f"enable frontend {row['pxname']}" for row in frontends if row["status"] == "PAUSED"]
+    limited = [
+        f"set maxconn server {row['pxname']}/{row['svname']} 0"
+        for row in rows
+        if row not in frontends and row["slim"] not in ("", "0")
+    ]
+    return Statistics(
+        sessions=sum(int(row["scur"] or 0) for row in rows if (row["pxname"], row["svname"]) == ("writers", "primary")),
+        mend=(*paused, *limited),
+        shut=tuple(row["pxname"] for row in frontends if row["status"] == "STOP"),
+    )
 
 
 def at_address(addresses: tuple[str, ...], seen: Table) -> frozenset[str]:
