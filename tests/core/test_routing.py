@@ -1,0 +1,314 @@
+"""Where writers and readers go, said as sentences about the world; no process, no clock."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pgswarm.core.orders import RouterOrder
+from pgswarm.core.reports import Data, MemberReport, Postgres, Serving
+from pgswarm.core.routing import (
+    CUT_CLOSED,
+    CUT_SILENT,
+    CUT_TURNED_AWAY,
+    HOLD_AFTER,
+    RoutePlan,
+    Seen,
+    Target,
+    View,
+    refuses,
+    route,
+)
+from pgswarm.core.sightings import Sighting
+
+NOW = 1000.0
+
+
+def heard(name: str, serving: Serving, term: int, *, ago: float = 0.1, address: str = "", **more: object) -> Seen:
+    """A member whose stream is open."""
+    report = MemberReport(
+        cluster="main",
+        member=name,
+        boot="b",
+        sequence=1,
+        data=Data.READY,
+        incarnation=f"{name}/00000001",
+        accepted=(term, 1) if term else None,
+        postgres=Postgres.RUNNING,
+        serving=serving,
+    ).model_copy(update=more)
+    return Sighting(address=address or f"10.0.0.{name[-1]}", report=report, heard_at=NOW - ago, connected=True, why="")
+
+
+def primary(name: str, term: int, **more: object) -> Seen:
+    return heard(name, Serving.PRIMARY, term, **more)  # type: ignore[arg-type]
+
+
+def replica(name: str, term: int, **more: object) -> Seen:
+    return heard(name, Serving.REPLICA, term, **more)  # type: ignore[arg-type]
+
+
+def idle(name: str, term: int, **more: object) -> Seen:
+    return heard(name, Serving.NONE, term, **more)  # type: ignore[arg-type]
+
+
+def closed(seen: Seen, ago: float) -> Seen:
+    return replace(seen, connected=False, closed_at=NOW - ago, why="closed the connection")
+
+
+def order(name: str, term: int, revision: int = 1) -> RouterOrder:
+    return RouterOrder(cluster="main", term=term, revision=revision, primary=f"{name}/00000001")
+
+
+def target(name: str, term: int) -> Target:
+    return Target(incarnation=f"{name}/00000001", term=term, address=f"10.0.0.{name[-1]}")
+
+
+def plan(
+    *sightings: Seen,
+    ordered: RouterOrder | None = None,
+    routed: Target | None = None,
+    held_for: float | None = None,
+) -> RoutePlan:
+    held_since = None if held_for is None else NOW - held_for
+    return route(View(order=ordered, routed=routed, held_since=held_since, sightings=sightings), NOW)
+
+
+def test_the_member_that_serves_gets_the_writers_with_or_without_an_order() -> None:
+    assert plan(primary("pg-1", 3), replica("pg-2", 3)).write == target("pg-1", 3)
+    assert plan(primary("pg-1", 3), replica("pg-2", 3), ordered=order("pg-1", 3)).write == target("pg-1", 3)
+
+
+def test_nothing_heard_holds_the_writers_and_cuts_nobody() -> None:
+    held = plan()
+    assert held.write is None
+    assert not held.cut
+    assert "none of the 0 members" in held.reason
+
+
+def test_of_two_that_serve_the_higher_term_gets_the_writers() -> None:
+    assert plan(primary("pg-1", 3), primary("pg-2", 4)).write == target("pg-2", 4)
+
+
+def test_a_primary_below_the_ordered_term_is_cut_at_once_and_writers_wait_for_the_ordered_one() -> None:
+    held = plan(primary("pg-1", 3), replica("pg-2", 4), ordered=order("pg-2", 4), routed=target("pg-1", 3))
+    assert held.write is None
+    assert held.cut
+    assert "pg-2/00000001 is not serving as primary of term 4 yet" not in held.reason
+    assert "term 4 has begun" in held.reason
+
+
+def test_a_term_routed_to_once_is_a_floor_for_ever() -> None:
+    held = plan(primary("pg-1", 3), routed=target("pg-2", 4))
+    assert held.write is None
+
+
+def test_a_newer_term_that_any_member_has_accepted_is_a_floor_though_no_order_was_heard() -> None:
+    held = plan(primary("pg-1", 3), idle("pg-2", 4), routed=target("pg-1", 3))
+    assert held.write is None
+    # Who leads it is not known: it may be pg-1 itself, so its sessions stay.
+    assert not held.cut
+
+
+def test_a_primary_that_serves_above_the_ordered_term_is_followed() -> None:
+    assert plan(primary("pg-2", 5), ordered=order("pg-1", 4)).write == target("pg-2", 5)
+
+
+def test_in_the_ordered_term_only_the_ordered_incarnation_gets_the_writers() -> None:
+    held = plan(primary("pg-2", 4), ordered=order("pg-1", 4))
+    assert held.write is None
+    assert "the primary of that term is pg-1/00000001 (ordered)" in held.reason
+
+
+def test_a_member_made_anew_is_not_the_primary_that_was_ordered() -> None:
+    assert plan(primary("pg-1", 4, incarnation="pg-1/00000002"), ordered=order("pg-1", 4)).write is None
+
+
+def test_a_term_has_one_primary_also_when_only_routed_to() -> None:
+    assert plan(primary("pg-2", 4), routed=target("pg-1", 4)).write is None
+
+
+def test_a_member_that_has_accepted_nothing_is_no_primary() -> None:
+    assert plan(primary("pg-1", 0)).write is None
+
+
+def test_a_raised_term_holds_until_its_primary_has_followed_and_cuts_nobody() -> None:
+    held = plan(primary("pg-1", 3), ordered=order("pg-1", 4), routed=target("pg-1", 3))
+    assert held.write is None
+    assert not held.cut
+    raised = plan(primary("pg-1", 4), ordered=order("pg-1", 4), routed=target("pg-1", 3))
+    assert raised.write == target("pg-1", 4)
+    assert not raised.cut
+
+
+def test_a_switch_cuts_the_sessions_to_the_old_primary() -> None:
+    switched = plan(replica("pg-1", 4), primary("pg-2", 4), ordered=order("pg-2", 4), routed=target("pg-1", 3))
+    assert switched.write == target("pg-2", 4)
+    assert switched.cut
+
+
+def test_a_primary_at_a_new_address_leaves_dead_sessions_behind() -> None:
+    moved = plan(primary("pg-1", 3, address="10.0.0.99"), routed=target("pg-1", 3))
+    assert moved.write is not None
+    assert moved.write.address == "10.0.0.99"
+    assert moved.cut
+
+
+def test_a_primary_made_anew_in_a_newer_term_at_the_same_address_keeps_no_old_session() -> None:
+    again = plan(primary("pg-1", 5, incarnation="pg-1/00000002"), routed=target("pg-1", 3))
+    assert again.write is not None
+    assert again.cut
+
+
+@pytest.mark.parametrize("state", [Postgres.CRASHED, Postgres.STOPPED, Postgres.STOPPING, Postgres.STARTING])
+def test_a_primary_whose_postgres_is_down_holds_writers_at_once_and_its_sessions_end_by_themselves(
+    state: Postgres,
+) -> None:
+    held = plan(idle("pg-1", 3, postgres=state), ordered=order("pg-1", 3), routed=target("pg-1", 3), held_for=9)
+    assert held.write is None
+    assert not held.cut
+    assert f"its postgres is {state}" in held.reason
+
+
+def test_an_isolated_primary_holds_writers_at_once_and_is_cut_a_moment_later() -> None:
+    isolated = idle("pg-1", 3)
+    at_once = plan(isolated, routed=target("pg-1", 3))
+    just_held = plan(isolated, routed=target("pg-1", 3), held_for=CUT_TURNED_AWAY / 2)
+    later = plan(isolated, routed=target("pg-1", 3), held_for=CUT_TURNED_AWAY)
+    assert (at_once.write, at_once.cut) == (None, False)
+    assert (just_held.write, just_held.cut) == (None, False)
+    assert (later.write, later.cut) == (None, True)
+
+
+def test_a_silent_primary_first_loses_new_connections_and_much_later_its_sessions() -> None:
+    routed = target("pg-1", 3)
+    short = plan(primary("pg-1", 3, ago=HOLD_AFTER - 0.1), routed=routed)
+    longer = plan(primary("pg-1", 3, ago=HOLD_AFTER + 0.1), routed=routed)
+    long = plan(primary("pg-1", 3, ago=CUT_SILENT + 0.1), routed=routed)
+    assert (short.write, short.cut) == (routed, False)
+    assert (longer.write, longer.cut) == (None, False)
+    assert (long.write, long.cut) == (None, True)
+
+
+def test_a_primary_whose_agent_is_gone_gets_no_writer_from_that_moment() -> None:
+    routed = target("pg-1", 3)
+    at_once = plan(closed(primary("pg-1", 3), 0.0), routed=routed)
+    later = plan(closed(primary("pg-1", 3), CUT_CLOSED + 0.1), routed=routed)
+    assert (at_once.write, at_once.cut) == (None, False)
+    assert (later.write, later.cut) == (None, True)
+
+
+def test_a_stale_report_of_an_isolated_primary_cuts_nobody() -> None:
+    assert not plan(idle("pg-1", 3, ago=HOLD_AFTER + 1), routed=target("pg-1", 3), held_for=9).cut
+
+
+def test_a_member_seen_at_two_addresses_is_where_it_was_heard_last() -> None:
+    old = primary("pg-1", 3, address="10.0.0.50", ago=1.5)
+    new = primary("pg-1", 3, address="10.0.0.51", ago=0.1)
+    for sightings in [(old, new), (new, old)]:
+        found = plan(*sightings)
+        assert found.write is not None
+        assert found.write.address == "10.0.0.51"
+
+
+def test_readers_go_to_every_fresh_replica_and_to_nobody_else() -> None:
+    readers = plan(
+        primary("pg-1", 3),
+        replica("pg-2", 3),
+        replica("pg-3", 3, ago=HOLD_AFTER + 1),
+        closed(replica("pg-4", 3), 0.1),
+        idle("pg-5", 3),
+    ).readers
+    assert [reader.member for reader in readers] == ["pg-2"]
+
+
+def test_a_replica_of_an_older_reign_serves_readers_only_until_the_new_primary_does() -> None:
+    behind = replica("pg-3", 3)
+    assert [r.member for r in plan(idle("pg-1", 4), behind, ordered=order("pg-1", 4)).readers] == ["pg-3"]
+    assert plan(primary("pg-1", 4), behind, ordered=order("pg-1", 4)).readers == ()
+
+
+def test_a_replica_that_turns_clients_away_while_it_runs_loses_its_readers() -> None:
+    assert plan(primary("pg-1", 3), idle("pg-2", 3)).cut_readers == ("10.0.0.2",)
+    assert plan(primary("pg-1", 3), idle("pg-2", 3, postgres=Postgres.STOPPING)).cut_readers == ()
+
+
+def test_an_order_is_refused_for_the_reason_that_holds() -> None:
+    held = order("pg-1", 3, 5)
+    assert refuses(order("pg-1", 3, 5), "main", held, None) == ""
+    assert refuses(order("pg-1", 3, 6), "main", held, None) == ""
+    assert refuses(order("pg-2", 4, 6), "main", held, None) == ""
+    assert refuses(order("pg-1", 1, 1), "main", None, None) == ""
+    assert "older" in refuses(order("pg-1", 3, 4), "main", held, None)
+    assert "contradicts" in refuses(order("pg-2", 3, 5), "main", held, None)
+    assert "contradicts" in refuses(order("pg-2", 3, 6), "main", held, None)
+    assert "is over" in refuses(order("pg-2", 4, 6), "main", held, target("pg-1", 5))
+    assert "not of other" in refuses(order("pg-1", 9).model_copy(update={"cluster": "other"}), "main", held, None)
+
+
+members = st.sampled_from(["pg-1", "pg-2", "pg-3"])
+terms = st.integers(1, 5)
+seen = st.builds(
+    lambda name, serving, term, ago, gone, postgres: (
+        closed(heard(name, serving, term, ago=ago, postgres=postgres), 0.5)
+        if gone
+        else heard(name, serving, term, ago=ago, postgres=postgres)
+    ),
+    members,
+    st.sampled_from(Serving),
+    st.integers(0, 5),
+    st.sampled_from([0.0, 1.0, 3.0, 30.0]),
+    st.booleans(),
+    st.sampled_from(Postgres),
+)
+views = st.builds(
+    View,
+    order=st.none() | st.builds(order, members, terms),
+    routed=st.none() | st.builds(target, members, terms),
+    held_since=st.none() | st.sampled_from([NOW, NOW - 1]),
+    sightings=st.lists(seen, max_size=4).map(tuple),
+)
+
+
+@given(views)
+def test_in_no_view_whatever_is_a_writer_sent_where_it_may_not_go(view: View) -> None:
+    decided = route(view, NOW)
+    if decided.write is None:
+        return
+    vouching = [
+        one
+        for one in view.sightings
+        if one.address == decided.write.address
+        and one.report
+        and one.report.serving is Serving.PRIMARY
+        and one.report.incarnation == decided.write.incarnation
+        and one.closed_at is None
+        and one.silence(NOW) <= HOLD_AFTER
+    ]
+    assert vouching, "nobody fresh said so"
+    if view.order:
+        assert decided.write.term >= view.order.term
+        assert decided.write.term > view.order.term or decided.write.incarnation == view.order.primary
+    if view.routed:
+        assert decided.write.term >= view.routed.term
+        assert decided.write.term > view.routed.term or decided.write.incarnation == view.routed.incarnation
+        assert decided.cut == (
+            (decided.write.incarnation, decided.write.address) != (view.routed.incarnation, view.routed.address)
+        )
+    assert all(not one.report or (one.report.accepted or (0, 0))[0] <= decided.write.term for one in view.sightings)
+
+
+@given(views)
+def test_a_plan_always_says_why_and_depends_on_nothing_but_its_view(view: View) -> None:
+    decided = route(view, NOW)
+    assert decided.reason
+    assert decided == route(view, NOW)
+
+
+@given(views)
+def test_nobody_is_ever_made_a_reader_of_a_silent_or_gone_member(view: View) -> None:
+    fresh = {one.address for one in view.sightings if one.closed_at is None and one.silence(NOW) <= HOLD_AFTER}
+    assert {reader.address for reader in route(view, NOW).readers} <= fresh
