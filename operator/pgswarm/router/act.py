@@ -48,9 +48,7 @@ class Router:
         self._held_since: float | None = None
         self._verified_at = float("-inf")
         self._failing_since: float | None = None
-        self._heeded: tuple[int, int] | None = None
-        self._boot = secrets.token_hex(8)
-        self._report = RouterReport(cluster=cluster, router=socket.gethostname(), boot=self._boot, sequence=0)
+        self._report = RouterReport(cluster=cluster, router=socket.gethostname(), boot=secrets.token_hex(8), sequence=0)
 
     @property
     def contacts(self) -> dict[str, str]:
@@ -112,7 +110,8 @@ class Router:
         view = View(order=order, routed=self._memory.routed, held_since=self._held_since, sightings=finder.sightings)
         plan = route(view, now)
         is_new = plan != self._plan or haproxy.generation != self._generation
-        if not is_new and not self._uncut and now - self._verified_at < VERIFY:
+        is_heeded = order is None or order.key == self._report.heeded
+        if not is_new and is_heeded and not self._uncut and now - self._verified_at < VERIFY:
             return
         if plan.reason != self._reason:
             self._reason = plan.reason
@@ -169,10 +168,9 @@ class Router:
         return exc.after
 
     def _tell_plan(self, plan: RoutePlan, order: RouterOrder | None, sessions: int) -> None:
-        self._heeded = order.key if order else None
         self._tell(
             haproxy="running",
-            heeded=self._heeded,
+            heeded=order.key if order else None,
             primary=plan.write.incarnation if plan.write else None,
             term=plan.write.term if plan.write else plan.floor,
             address=plan.write.address if plan.write else "",

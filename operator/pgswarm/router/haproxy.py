@@ -28,10 +28,10 @@ START_LIMIT = 10.0
 """Seconds from the start to the first answer on the admin socket (measured: 0.05 s)."""
 
 PAUSE_FIRST, PAUSE_LAST = 0.05, 2.0
-"""Seconds between a death and the next start: doubled while it dies young."""
+"""Seconds between the death of a young process and the next start, doubled each time."""
 
 YOUNG = 5.0
-"""Seconds: one that lived longer is started again after the first pause."""
+"""Seconds: one that lived longer is started again at once."""
 
 ANSWER_LIMIT = 10.0
 """Seconds without an answer on the admin socket after which a running HAProxy counts as hung and is killed."""
@@ -71,12 +71,13 @@ class Haproxy:
             command = [leash, "--pdeathsig", "KILL", *command]
         else:
             logger.warning("no setpriv here: HAProxy would outlive this agent if the agent were killed")
-        pause = PAUSE_FIRST
+        pause = 0.0
         while not self._stopping:
             born = anyio.current_time()
             await self._live(command)
+            is_young = anyio.current_time() - born < YOUNG
+            pause = min(max(2 * pause, PAUSE_FIRST), PAUSE_LAST) if is_young else 0.0
             await anyio.sleep(pause)
-            pause = PAUSE_FIRST if anyio.current_time() - born > YOUNG else min(2 * pause, PAUSE_LAST)
 
     async def stop(self) -> None:
         """Let it finish open sessions within the stop limit, then end it."""

@@ -16,6 +16,7 @@ so that the operator sees what is happening. A second SIGTERM ends it at once.
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 from collections.abc import Mapping
@@ -33,6 +34,9 @@ from pgswarm.router import api
 from pgswarm.router.act import Router
 from pgswarm.router.find import Finder
 from pgswarm.router.haproxy import Haproxy
+
+SPARE_DESCRIPTORS = 200
+"""What HAProxy opens beside its connections, with room to spare; a connection needs two."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +98,7 @@ async def run(options: Options) -> None:
         read_only_port=options.read_only_port,
         stats_port=options.stats_port,
         hold_limit=options.hold_limit,
-        max_connections=options.max_connections,
+        max_connections=_allowed(options.max_connections),
     )
     router = Router(options.cluster, options.work, options.postgres_port)
     haproxy = Haproxy(config, options.work, router.wake)
@@ -150,6 +154,15 @@ def _number(environment: Mapping[str, str], name: str, default: int, most: int =
     if not text.isascii() or not text.isdecimal() or not 0 < int(text) <= most:
         raise Refused(f"{name} is {text!r}; expected a whole number, 1 to {most}")
     return int(text)
+
+
+def _allowed(connections: int) -> int:
+    """As many connections as this container's file descriptors suffice for; HAProxy would not start with more."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = connections if hard == resource.RLIM_INFINITY else (hard - SPARE_DESCRIPTORS) // 2
+    if most < connections:
+        logger.warning("only {} connections at once, not {}: the limit of open files is {}", most, connections, hard)
+    return max(1, min(connections, most))
 
 
 def _secret(file: Path) -> str:

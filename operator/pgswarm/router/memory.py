@@ -47,5 +47,9 @@ def load(directory: Path, cluster: str) -> Memory:
 def save(directory: Path, memory: Memory) -> None:
     """Replace what is remembered, whole or not at all."""
     fresh = directory / f"{FILE}.new"
-    fresh.write_text(memory.model_dump_json())
-    os.replace(fresh, directory / FILE)
+    try:
+        fresh.write_text(memory.model_dump_json())
+        os.replace(fresh, directory / FILE)
+    except OSError as exc:
+        # Routing goes on: this process remembers all the same, and after a restart the members tell.
+        logger.error("{} cannot be written: {}", directory / FILE, exc.strerror)
