@@ -1,0 +1,1 @@
+"""Rules of the pure core, one sentence a test."""
