@@ -20,6 +20,7 @@ from typing import Any
 import docker
 import docker.errors
 import pytest
+from house import installed, whole  # noqa: F401 - fixtures
 
 from pgswarm import settings
 from pgswarm.ports.records import SwarmRecords

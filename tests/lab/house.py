@@ -11,12 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
+
 from pgswarm.drill.ledger import Gap, Ledger
-from pgswarm.drill.stage import OWNER_SECRET, LabStage, wait_for
+from pgswarm.drill.stage import OWNER_SECRET, TOP, LabStage, run, wait_for
 
 CLUSTER = "main"
 DATABASE, OWNER = "cnv_project", "cnv_user"
 MEMBERS = ("pg-a", "pg-b", "pg-c")
+LAB = TOP / "stack" / "lab" / "lab"
 
 DOCUMENT = """\
 apiVersion: pgswarm/v1
@@ -56,13 +59,9 @@ class Whole:
         """Everything on, connected, as documented and at rest."""
         self.stage.lab("heal", "all")
         self.stage.lab("up")
+        self.stage.install()
         self.stage.write_document(self.document())
-        self.stage.docker("service", "scale", "--detach", "pgswarm_operator=1") if self._is_replicated() else None
         return self.stage.wait_healthy(CLUSTER, members=3, deadline=240)
-
-    def _is_replicated(self) -> bool:
-        mode = self.stage.docker("service", "inspect", "pgswarm_operator", "--format", "{{json .Spec.Mode}}")
-        return "Replicated" in mode
 
     def status(self) -> dict[str, Any]:
         return self.stage.status(CLUSTER)
@@ -118,3 +117,23 @@ class Writing:
         gap = self.ledger.gap(self.mark)
         self.mark = time.monotonic()
         return gap
+
+
+@pytest.fixture(scope="session")
+def installed() -> Iterator[Whole]:
+    """pgswarm on the lab, with images of this very tree."""
+    run([str(LAB), "up"], text=None, deadline=900, environment=None)
+    run([str(LAB), "images"], text=None, deadline=900, environment=None)
+    stage = LabStage()
+    house = Whole(stage, stage.owner_password())
+    stage.write_document(house.document())
+    stage.install()
+    yield house
+    stage.uninstall(CLUSTER)
+
+
+@pytest.fixture
+def whole(installed: Whole) -> Whole:
+    """Three counted members at rest, whatever the test before has left."""
+    installed.heal()
+    return installed

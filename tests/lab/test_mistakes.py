@@ -22,7 +22,8 @@ spec:
   postgres: {{parameters: {{shared_buffers: 32MB}}{image}}}
   instances:
     - {{name: only, node: {node}, volume: {volume}}}
-  router: {{name: {name}-ha, port: {port}, readOnlyPort: 7433, statsPort: 7404, healthPort: 7405, nodes: [{router_node}]}}
+  router:
+    {{name: {name}-ha, port: {port}, readOnlyPort: 7433, statsPort: 7404, healthPort: 7405, nodes: [{router_node}]}}
 """
 
 Begin = Callable[..., None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import anyio
@@ -199,6 +200,34 @@ async def test_a_creation_whose_answer_was_lost_is_found_to_have_happened(
     sockets: tuple[str, ...], records: SwarmRecords, cluster: str
 ) -> None:
     assert await created(SwarmRecords(Losing(sockets[0], arrives=True)), cluster) == await records.read(cluster)
+
+
+class Overtaken(Engine):
+    """An engine on whose way back somebody else has written, too."""
+
+    async def post(self, path: str, body: Any, **how: Any) -> Any:
+        answer = await super().post(path, body, **how)
+        engine = Engine(self._base_url)
+        theirs = SwarmRecords(engine)
+        ours = await theirs.read(body["Labels"][settings.LABEL_CLUSTER])
+        assert ours is not None
+        assert ours.record is not None
+        await theirs.write(ours, record=record(ours.record.revision + 1, "theirs"))
+        engine.close()
+        return answer
+
+
+async def test_a_write_that_was_overtaken_is_a_conflict_at_once(
+    sockets: tuple[str, ...], records: SwarmRecords, cluster: str
+) -> None:
+    before = await created(records, cluster)
+    started = time.monotonic()
+    with pytest.raises(Conflict, match="written, and changed again by somebody else"):
+        await SwarmRecords(Overtaken(sockets[0])).write(before, record=record(reason="ours"))
+    assert time.monotonic() - started < 1
+    after = await records.read(cluster)
+    assert after is not None
+    assert after.record == record(2, "theirs")
 
 
 async def test_a_lost_answer_is_not_taken_for_ours_when_somebody_else_wrote(

@@ -322,11 +322,11 @@ async def test_networks_and_secrets_are_made_once(swarm: DockerSwarm, cluster: s
 
 
 async def test_images_become_something_that_cannot_change(swarm: DockerSwarm, stub: str, registry: str) -> None:
-    pushed = await swarm.resolve_image(f"{registry}/pgswarm-stub:1")
-    assert pushed.startswith(f"{registry}/pgswarm-stub:1@sha256:")
+    pushed = await swarm.resolve_image(f"{registry}/pgswarm-stub:2")
+    assert pushed.startswith(f"{registry}/pgswarm-stub:2@sha256:")
     assert await swarm.resolve_image(pushed) == pushed
     assert await swarm.resolve_image(stub) == stub
-    assert await swarm.resolve_image("pgswarm-stub:1") == stub
+    assert await swarm.resolve_image("pgswarm-stub:2") == stub
     started = time.monotonic()
     with pytest.raises(Refused, match=r"image pgswarm-nowhere:7 is .*not.* on this node.*docker load"):
         await swarm.resolve_image("pgswarm-nowhere:7")

@@ -65,6 +65,31 @@ class Stage:
         stack = (TOP / "stack" / "pgswarm.yml").read_text()
         self.docker("stack", "deploy", "--detach=true", "-c", "-", STACK, text=stack)
 
+    def uninstall(self, cluster: str) -> None:
+        """Everything of pgswarm and of this cluster, its volumes too."""
+        self.docker("stack", "rm", STACK)
+        names = self.docker("service", "ls", "--format", "{{.Name}}").split()
+        mine = [name for name in names if name.startswith(f"{cluster}_")]
+        if mine:
+            self.docker("service", "rm", *mine)
+        for node in range(1, len(self.nodes) + 1):
+            wait_for(lambda node=node: self._emptied(cluster, node), f"no container or volume left on node {node}", 120)
+        for kind, name in (
+            ("config", f"pgswarm.{cluster}"),
+            ("secret", f"{cluster}-owner"),
+            ("secret", f"{cluster}-replication"),
+        ):
+            if name in self.docker(kind, "ls", "--format", "{{.Name}}").split():
+                self.docker(kind, "rm", name)
+
+    def _emptied(self, cluster: str, node: int) -> bool | None:
+        """Remove the cluster's volumes on a node; True once none is left."""
+        label = f"label={settings.LABEL_CLUSTER}={cluster}"
+        volumes = self.docker("volume", "ls", "-q", "--filter", label, node=node).split()
+        if volumes:
+            self.docker("volume", "rm", *volumes, node=node)
+        return True if not volumes else None
+
     def owner_password(self) -> str:
         """A password that the client may know: put into a Swarm secret that the document names."""
         password = secrets.token_urlsafe(18)
