@@ -121,8 +121,8 @@ def _member(of: Record, member: str, **changes: Any) -> MemberReport:
     return report(member, **{**fields, **changes})
 
 
-def report(member: str, **fields: Any) -> MemberReport:
-    made = MemberReport(cluster="main", member=member, boot="boot", sequence=1, **fields)
+def report(member: str, boot: str = "boot", **fields: Any) -> MemberReport:
+    made = MemberReport(cluster="main", member=member, boot=boot, sequence=1, **fields)
     if problem := impossible(made):
         raise ValueError(f"no member can be so: {problem}")
     return made
