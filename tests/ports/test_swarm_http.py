@@ -135,6 +135,14 @@ async def test_a_write_that_was_never_sent_is_not_unknown(tmp_path: pathlib.Path
             await Engine(f"unix://{tmp_path / 's'}").post("/services/create", {}, doing="creating it")
 
 
+async def test_a_socket_that_was_there_before_is_only_gone_for_the_moment(tmp_path: pathlib.Path) -> None:
+    with engine(tmp_path, http(200, [])) as (port, _):
+        assert await port.get("/nodes", doing="listing") == []
+    (tmp_path / "s").unlink()
+    with pytest.raises(Again, match="gone for the moment"):
+        await port.get("/nodes", doing="listing")
+
+
 async def test_an_answer_that_is_not_json_is_no_answer(tmp_path: pathlib.Path) -> None:
     body = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n<html"
     with engine(tmp_path, body) as (port, _), pytest.raises(Again):

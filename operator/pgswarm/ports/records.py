@@ -213,13 +213,15 @@ class SwarmRecords:
                 seen = await self.read(wanted.cluster)
             except Again as unknown:
                 logger.debug("reading back the record of {}: {}", wanted.cluster, unknown)
-            if seen is not None and seen.version_index > than and seen.says_the_same(wanted):
-                return seen
+            if seen is not None and seen.version_index > than:
+                if seen.says_the_same(wanted):
+                    return seen
+                raise Conflict(f"the record of {wanted.cluster} was written, and changed again by somebody else")
             if time.monotonic() > deadline:
                 break
             await anyio.sleep(READ_BACK_PAUSES[min(reads, len(READ_BACK_PAUSES) - 1)])
             reads += 1
-        raise Conflict(f"the record of {wanted.cluster} was written, but is not what is read back; read again")
+        raise Conflict(f"the record of {wanted.cluster} was written, but cannot be read back yet; read again")
 
 
 def _check_succession(before: Stored, wanted: Stored) -> None:

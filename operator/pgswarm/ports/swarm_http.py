@@ -87,7 +87,7 @@ class Engine:
         except Failure:
             raise
         except Exception as error:
-            raise failed_call(error, self._base_url, is_write=False, doing=doing) from error
+            raise self.failed(error, doing) from error
 
     def client(self) -> docker.APIClient:
         """A new client, for a stream that outlives a call. Blocks; raises what the SDK raises."""
@@ -96,8 +96,9 @@ class Engine:
         self._version = client.api_version
         return client
 
-    def failed(self, error: Exception, doing: str) -> Failure:
-        return failed_call(error, self._base_url, is_write=False, doing=doing)
+    def failed(self, error: Exception, doing: str, *, is_write: bool = False) -> Failure:
+        has_answered = self._version is not None
+        return failed_call(error, self._base_url, is_write=is_write, doing=doing, has_answered=has_answered)
 
     async def _call(
         self, method: str, path: str, query: Mapping[str, Json], body: Json, timeout: float, doing: str
@@ -125,7 +126,7 @@ class Engine:
         except Failure:
             raise
         except (requests.exceptions.RequestException, docker.errors.DockerException, OSError, ValueError) as error:
-            raise failed_call(error, self._base_url, is_write=is_write and sent.is_set(), doing=doing) from error
+            raise self.failed(error, doing, is_write=is_write and sent.is_set()) from error
 
     def _take(self) -> docker.APIClient:
         with self._lock:
@@ -198,10 +199,12 @@ _MAYBE_DONE = re.compile(r"deadline|time.?out|timed out|leader|raft|unavailable|
 """In an answer of 500 to a write: it may have reached the leader. Anything else was refused before that."""
 
 
-def failed_call(error: BaseException, where: str, *, is_write: bool, doing: str) -> Failure:
-    """What an error before or instead of an answer means."""
+def failed_call(error: BaseException, where: str, *, is_write: bool, doing: str, has_answered: bool = False) -> Failure:
+    """What an error before or instead of an answer means. `has_answered`: this engine was there before."""
     number = next((part.errno for part in _chain(error) if isinstance(part, OSError) and part.errno), None)
     match number:
+        case errno.ENOENT if has_answered:
+            return Again(f"{doing}: the Docker socket at {where} is gone for the moment; is dockerd being restarted?")
         case errno.ENOENT:
             return Refused(
                 f"{doing}: there is no Docker socket at {where}; is Docker installed, and the socket mounted?"
