@@ -51,5 +51,14 @@ def test_the_primary_is_marked_and_a_router_without_one_says_that_writers_are_he
     assert any("(held)" in line for line in lines)
 
 
+def test_what_is_a_problem_already_is_not_waited_for_once_more() -> None:
+    gone = "b has been silent for 3.1 s"
+    member = MemberStatus(name="b", state="gone", problem=gone)
+    text = "\n".join(drawn(STATUS.model_copy(update={"members": (member,), "waits": (gone, "for c")})))
+    assert text.count(gone) == 1
+    assert "b: b" not in text
+    assert "  for c" in text
+
+
 def test_no_clusters_is_said() -> None:
     assert drawn() == ["no clusters"]

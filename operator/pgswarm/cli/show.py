@@ -55,9 +55,10 @@ def status(one: Status) -> Group:
         lines += [Text(), _members(one)]
     if one.routers:
         lines += [Text(), _routers(one.routers)]
-    lines += _sentences("problems", BAD, _problems(one))
+    problems = _problems(one)
+    lines += _sentences("problems", BAD, problems)
     lines += _sentences("documents", BAD, one.errors)
-    lines += _sentences("waits", WAITING, one.waits)
+    lines += _sentences("waits", WAITING, [text for text in one.waits if text not in problems])
     if one.steps:
         lines += [Text(), *steps(one.steps)]
     return Group(*lines)
@@ -122,14 +123,19 @@ def _routers(many: tuple[RouterStatus, ...]) -> Table:
 
 def _problems(one: Status) -> list[str]:
     return [
-        *(f"{member.name}: {member.problem}" for member in one.members if member.problem),
-        *(f"router {router.name}: {router.problem}" for router in one.routers if router.problem),
+        *(_named(member.name, member.problem) for member in one.members if member.problem),
+        *(_named(f"router {router.name}", router.problem) for router in one.routers if router.problem),
         *(
             f"{member.name}: waits for a restart of PostgreSQL: {', '.join(member.pending_restart)}"
             for member in one.members
             if member.pending_restart
         ),
     ]
+
+
+def _named(name: str, problem: str) -> str:
+    """A problem with whose it is, unless it says so itself."""
+    return problem if problem.startswith(f"{name} ") else f"{name}: {problem}"
 
 
 def _table(*columns: str) -> Table:
@@ -153,4 +159,4 @@ def _sentences(title: str, colour: str, texts: Iterable[str]) -> list[Renderable
 
 
 def _indented(text: str, by: int, style: str = "") -> Padding:
-    return Padding(Text(text, style=style), (0, 0, 0, by))
+    return Padding(Text(text, style=style), (0, 0, 0, by), expand=False)
