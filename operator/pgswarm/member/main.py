@@ -7,6 +7,7 @@ shutdown of PostgreSQL and exit code 0.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -59,6 +60,7 @@ def run(cluster: str | None = None, member: str | None = None) -> None:
     """Be the agent until SIGTERM."""
     names = {"PGSWARM_CLUSTER": cluster, "PGSWARM_MEMBER": member}
     environment = {**os.environ, **{name: value for name, value in names.items() if value}}
+    logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # a cancelled question is no news
     logger.remove()
     level = environment.get("PGSWARM_LOG_LEVEL", "INFO")
     logger.add(sys.stderr, level=level, format="{time:YYYY-MM-DD HH:mm:ss.SSS} {level: <7} {message}", backtrace=False)

@@ -80,11 +80,17 @@ async def install(config: Config, settings: Settings, owner_password: str, repli
     """Roles, database and grants, made or put right; the passwords as the secrets have them."""
     connection = await connect(config, deadline=10.0)
     try:
-        await _role(connection, REPLICATION_ROLE, replication_password, sql.SQL("LOGIN REPLICATION"))
+        # These are nobody's data: they must not wait for standbys that may not be there yet.
+        await ask(connection, "SET synchronous_commit = local")
+        await _role(connection, REPLICATION_ROLE, replication_password, "LOGIN REPLICATION")
         for function in REWIND_FUNCTIONS:
-            grant = sql.SQL("GRANT EXECUTE ON FUNCTION pg_catalog." + function + " TO {}")
-            await _execute(connection, grant.format(sql.Identifier(REPLICATION_ROLE)))
-        await _role(connection, settings.owner, owner_password, sql.SQL("LOGIN"))
+            [[may]] = await ask(
+                connection, "SELECT has_function_privilege(%s, %s, 'execute')", [REPLICATION_ROLE, function]
+            )
+            if not may:
+                grant = sql.SQL("GRANT EXECUTE ON FUNCTION pg_catalog." + function + " TO {}")
+                await _execute(connection, grant.format(sql.Identifier(REPLICATION_ROLE)))
+        await _role(connection, settings.owner, owner_password, "LOGIN")
         if not await ask(connection, "SELECT 1 FROM pg_database WHERE datname = %s", [settings.database]):
             create = sql.SQL("CREATE DATABASE {} OWNER {}")
             await _execute(connection, create.format(sql.Identifier(settings.database), sql.Identifier(settings.owner)))
@@ -92,17 +98,15 @@ async def install(config: Config, settings: Settings, owner_password: str, repli
         drop(connection)
 
 
-async def _role(connection: Connection, role: str, password: str, rights: sql.SQL) -> None:
+async def _role(connection: Connection, role: str, password: str, rights: LiteralString) -> None:
     rows = await ask(connection, "SELECT rolpassword FROM pg_authid WHERE rolname = %s", [role], deadline=5.0)
     if rows and matches(rows[0][0], password):
         return
     verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
-    verb = (
-        sql.SQL("ALTER ROLE {} PASSWORD {}")
-        if rows
-        else sql.SQL("CREATE ROLE {} " + rights.as_string() + " PASSWORD {}")
+    verb: LiteralString = "ALTER ROLE {} " if rows else "CREATE ROLE {} "
+    await _execute(
+        connection, sql.SQL(verb + rights + " PASSWORD {}").format(sql.Identifier(role), sql.Literal(verifier))
     )
-    await _execute(connection, verb.format(sql.Identifier(role), sql.Literal(verifier)))
 
 
 def matches(verifier: str | None, password: str) -> bool:

@@ -1,0 +1,74 @@
+"""PostgreSQL's files as text."""
+
+from __future__ import annotations
+
+import pytest
+
+from pgswarm.core.spec import OWNED_PARAMETERS
+from pgswarm.render import postgres
+from pgswarm.render.postgres import Configuration, configuration
+
+
+def wanted(**changes: object) -> Configuration:
+    fields = {"port": 5432, "listen": "0.0.0.0", "socket_dir": "/s", "hba_file": "/h", "ident_file": "/i", **changes}
+    return Configuration(**fields)  # type: ignore[arg-type]
+
+
+def lines(**changes: object) -> list[str]:
+    return configuration(wanted(**changes)).splitlines()
+
+
+def test_a_document_may_change_defaults() -> None:
+    assert "work_mem = '7MB'" in lines(parameters={"work_mem": "7MB"})
+    assert "wal_keep_size = '1GB'" in lines(parameters={"wal_keep_size": "1GB"})
+    assert "max_slot_wal_keep_size = '1MB'" in lines(parameters={"max_slot_wal_keep_size": "1MB"})
+
+
+@pytest.mark.parametrize("name", sorted(OWNED_PARAMETERS | postgres.OWNED.keys()))
+def test_a_document_never_changes_what_the_protocol_stands_on(name: str) -> None:
+    assert configuration(wanted(parameters={name: "stolen"})) == configuration(wanted())
+
+
+def test_no_value_can_begin_a_second_line_or_leave_its_quotes() -> None:
+    text = configuration(wanted(parameters={"log_line_prefix": "x'\nfsync = off\\", "bad name": "1", "fs\nync": "off"}))
+    assert "log_line_prefix = 'x'' fsync = off\\\\'" in text.splitlines()
+    assert [line for line in text.splitlines() if line.startswith("fsync")] == ["fsync = 'on'"]
+    assert "bad name" not in text
+
+
+def test_alter_system_is_off_where_that_can_be_said() -> None:
+    assert "allow_alter_system = 'off'" in lines(major=17)
+    assert not any(line.startswith("allow_alter_system") for line in lines(major=15))
+
+
+def test_crashes_are_left_to_the_agent_and_commits_are_synchronous() -> None:
+    assert {"restart_after_crash = 'off'", "synchronous_commit = 'on'", "wal_log_hints = 'on'"} <= set(lines())
+
+
+def test_a_setting_and_an_upstream_stand_as_they_are_given() -> None:
+    text = lines(sync='ANY 1 ("b-1-2")', upstream="hostaddr='10.0.0.1' user='x'", slot="pgswarm_b")
+    assert "synchronous_standby_names = 'ANY 1 (\"b-1-2\")'" in text
+    assert "primary_conninfo = 'hostaddr=''10.0.0.1'' user=''x'''" in text
+    assert "primary_slot_name = 'pgswarm_b'" in text
+
+
+def test_in_quarantine_only_the_agent_and_replication_come_in() -> None:
+    rows = [row.split() for row in postgres.hba(open_to_clients=False).splitlines() if not row.startswith("#")]
+    assert [row[:3] for row in rows] == [
+        ["local", "all", "postgres"],
+        ["host", "replication", "pgswarm_replication"],
+        ["host", "postgres", "pgswarm_replication"],
+    ]
+    assert "host  all         all" in postgres.hba(open_to_clients=True)
+
+
+def test_a_connection_string_quotes_its_values() -> None:
+    assert postgres.conninfo(user="it's", passfile="a\\b") == "user='it\\'s' passfile='a\\\\b'"
+
+
+def test_a_password_file_escapes_its_separators() -> None:
+    assert postgres.pgpass("a:b\\c") == "*:*:*:pgswarm_replication:a\\:b\\\\c\n"
+
+
+def test_slots_of_different_members_have_different_names() -> None:
+    assert postgres.slot_name("postgres-primary") == "pgswarm_postgres_primary"
