@@ -1,12 +1,14 @@
-"""The lab as tests see it: three real Swarm nodes, a small image on each of them, and nothing left behind.
+"""A bare Swarm for the tests of the ports: three real nodes, a small image on each of them, and no operator.
 
-The lab itself is `stack/lab`; here it is brought up if it does not stand (`lab up` heals what is broken, and does
-nothing to a healthy one). Tests use clusters of their own names, so they can run beside each other and beside a demo.
+It is a lab of its own beside the one that a developer or the tests of the whole product use (another prefix, another
+network): an operator there would take the documents and records that these tests write for orders. It is brought up
+when the first test wants it and taken down after the last. Every test uses a cluster of its own name.
 """
 
 from __future__ import annotations
 
 import io
+import os
 import pathlib
 import secrets
 import shutil
@@ -28,6 +30,7 @@ from pgswarm.ports.swarm import DockerSwarm
 
 LAB = pathlib.Path(__file__).resolve().parents[2] / "stack" / "lab" / "lab"
 STUB = "pgswarm-stub:2"
+OF_ITS_OWN = {"PGSWARM_LAB": "labports", "PGSWARM_LAB_NET": "10.213.10.0"}
 PROGRAMS = ("sh", "sleep", "cat", "env", "ls", "id")
 
 
@@ -38,7 +41,8 @@ def anyio_backend() -> str:
 
 def lab(*words: str, timeout: float = 600) -> str:
     """Run one verb of the lab."""
-    done = subprocess.run([str(LAB), *words], check=False, capture_output=True, text=True, timeout=timeout)
+    env = {**os.environ, **OF_ITS_OWN}
+    done = subprocess.run([str(LAB), *words], check=False, capture_output=True, text=True, timeout=timeout, env=env)
     assert done.returncode == 0, f"lab {' '.join(words)}: {done.stdout}{done.stderr}"
     return done.stdout
 
@@ -65,10 +69,13 @@ def hands() -> Hands:
 
 
 @pytest.fixture(scope="session")
-def sockets() -> tuple[str, ...]:
+def sockets() -> Iterator[tuple[str, ...]]:
     """The Docker sockets of the lab's three nodes."""
     lab("up")
-    return tuple(environment(node)["DOCKER_HOST"] for node in (1, 2, 3))
+    try:
+        yield tuple(environment(node)["DOCKER_HOST"] for node in (1, 2, 3))
+    finally:
+        lab("down")
 
 
 @pytest.fixture(scope="session")
