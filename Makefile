@@ -17,7 +17,7 @@ SUITE := $(BIN)/pytest -q --no-header
 CODE := operator tests stack/lab
 PYPROJECT := pyproject.toml
 
-.PHONY: help venv format lint check test test-fast test-histories test-parts test-lab packages demo lab-up lab-down images crds \
+.PHONY: help venv format lint lint-form lint-types lint-imports check test test-fast test-histories test-parts test-lab packages demo lab-up lab-down images crds \
 	images-lab images-current status lock reconcile-once clean
 
 help: ## List the targets
@@ -37,16 +37,20 @@ format: venv ## Put the code into its form
 	$(BIN)/ruff format $(CODE)
 	$(BIN)/ruff check --fix $(CODE)
 
-lint: venv ## Form, ruff, mypy strict, import contracts
-	$(BIN)/ruff format --check $(CODE)
-	$(BIN)/ruff check $(CODE)
-	$(BIN)/mypy
-	MYPYPATH=operator:stack/lab $(BIN)/mypy -p swarmlab
-	@for folder in $$(find tests -name '*.py' -printf '%h\n' | sort -u); do \
+lint: lint-form lint-types lint-imports ## Form, ruff, mypy strict, import contracts
+
+lint-form: venv
+	$(BIN)/ruff format --check $(CODE) && form=0 || form=1; $(BIN)/ruff check $(CODE) && exit $$form
+
+lint-types: venv
+	$(BIN)/mypy && MYPYPATH=operator:stack/lab $(BIN)/mypy -p swarmlab && wrong=0 || wrong=1; \
+	for folder in $$(find tests -name '*.py' -printf '%h\n' | sort -u); do \
 		base=.; [ -e $$folder/__init__.py ] || base=$$folder; \
 		echo "mypy $$folder"; \
-		MYPYPATH=operator:stack/lab:$$base $(BIN)/mypy --explicit-package-bases --no-error-summary $$folder/*.py; \
-	done
+		MYPYPATH=operator:stack/lab:$$base $(BIN)/mypy --explicit-package-bases --no-error-summary $$folder/*.py || wrong=1; \
+	done; exit $$wrong
+
+lint-imports: venv
 	$(BIN)/lint-imports --no-cache
 
 check: venv ## All that needs no root, no Docker, no PostgreSQL; under a minute on two idle cores
