@@ -40,10 +40,11 @@ format: venv ## Put the code into its form
 lint: lint-form lint-types lint-imports ## Form, ruff, mypy strict, import contracts
 
 lint-form: venv
-	$(BIN)/ruff format --check $(CODE) && form=0 || form=1; $(BIN)/ruff check $(CODE) && exit $$form
+	@wrong=0; $(BIN)/ruff format --check $(CODE) || wrong=1; $(BIN)/ruff check $(CODE) || wrong=1; exit $$wrong
 
 lint-types: venv
-	$(BIN)/mypy && MYPYPATH=operator:stack/lab $(BIN)/mypy -p swarmlab && wrong=0 || wrong=1; \
+	@wrong=0; echo "mypy operator stack/lab"; $(BIN)/mypy || wrong=1; \
+	MYPYPATH=operator:stack/lab $(BIN)/mypy -p swarmlab || wrong=1; \
 	for folder in $$(find tests -name '*.py' -printf '%h\n' | sort -u); do \
 		base=.; [ -e $$folder/__init__.py ] || base=$$folder; \
 		echo "mypy $$folder"; \
