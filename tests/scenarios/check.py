@@ -109,9 +109,12 @@ class Check:
                 raise Violation(f"S4: {entry} is not on {record.claim} (revision {record.revision})")
 
     def lost_for_good(self) -> bool:
-        """Can only a person help: a counted volume is lost, or a late order to create made data of another system?"""
+        """Can only a person help: the primary's volume is lost, and too few others of the claim are left?
+
+        Or a late order to create has made data of another system, which no agent may touch.
+        """
         record = self.store.record
-        return record is not None and (
-            not self.lost_volumes.isdisjoint(record.claim.members)
-            or any(member.told_data is Data.FOREIGN for member in self.members.values())
-        )
+        if record is None or any(member.told_data is Data.FOREIGN for member in self.members.values()):
+            return record is not None
+        left = [name for name in record.claim.members if name not in self.lost_volumes]
+        return record.primary not in left and len(left) < record.claim.quorum
