@@ -89,7 +89,10 @@ def test_a_later_fork_below_an_earlier_one_counts_for_all_timelines_before_it() 
 
 
 def test_a_new_timeline_is_above_all_that_anyone_may_have_used() -> None:
-    lineage = [Reign(term=1, incarnation="a/1", timeline=1, fork=0), Reign(term=2, incarnation="b/1", timeline=7, fork=9)]
+    lineage = [
+        Reign(term=1, incarnation="a/1", timeline=1, fork=0),
+        Reign(term=2, incarnation="b/1", timeline=7, fork=9),
+    ]
     assert next_timeline(Position(timeline=1, lsn=9), lineage) == 8
     assert next_timeline(Position(timeline=9, lsn=9), lineage) == 10
 
