@@ -23,7 +23,7 @@ LAB = pathlib.Path(__file__).resolve().parents[2] / "stack" / "lab" / "lab"
 TAG = "labself"
 MEMBER = f"pgswarm/member:{TAG}"
 PORT = 18000
-PATIENCE = 60.0  # seconds, for anything that Swarm decides
+PATIENCE = 180.0  # seconds, for anything that Swarm decides; the first start of a task pulls its image
 
 pytestmark = [
     pytest.mark.lab,
@@ -71,7 +71,7 @@ def lab() -> Iterator[Lab]:
     lab("down")
     try:
         lab("up")
-        lab("images", "--pull")
+        lab("images")
         lab.docker("1", "network", "create", "--driver=overlay", "echo")
         lab.docker(
             "1", "service", "create", "--quiet", "--detach", "--name=echo", "--mode=global", "--network=echo", "--init",

@@ -16,7 +16,7 @@ def test_writes_go_on_and_routers_find_the_primary_with_no_operator_alive(whole:
     with whole.writing() as writing:
         whole.stage.docker("service", "rm", "pgswarm_operator")
         try:
-            wait_for(lambda: None if _operators(whole) else True, "no operator container", 60)
+            wait_for(lambda: None if whole.stage.operators() else True, "no operator container", 60)
             router = whole.stage.container(f"{CLUSTER}_postgres-ha")
             whole.stage.docker("kill", router.id, node=router.node)
             writing.ledger.wait_for_writes(200, deadline=60)
@@ -28,15 +28,15 @@ def test_writes_go_on_and_routers_find_the_primary_with_no_operator_alive(whole:
 @pytest.mark.parametrize("delay", [0.0, 0.05, 0.15, 0.3, 0.6])
 def test_a_failover_is_finished_though_every_operator_is_killed_in_its_middle(whole: Whole, delay: float) -> None:
     before = whole.primary()
-    operators = _operators(whole)
+    operators = whole.stage.operators()
     with whole.writing() as writing:
         victim = whole.stage.container(whole.service(before))
         whole.stage.docker("kill", victim.id, node=victim.node)
         until = time.monotonic() + delay
         while time.monotonic() < until:
             pass
-        for node, container in operators:
-            whole.stage.docker("kill", container, node=node)
+        for container in operators:
+            whole.stage.docker("kill", container.id, node=container.node)
         writing.goes_on(within=120)
         whole.stage.wait_healthy(CLUSTER, members=3)
 
@@ -60,13 +60,3 @@ def _reconcile_once(whole: Whole) -> str:
         return whole.stage.pgswarm("reconcile", "--once")
     except Broken as broken:
         return broken.reason
-
-
-def _operators(whole: Whole) -> list[tuple[int, str]]:
-    found = []
-    for node in range(1, len(whole.stage.nodes) + 1):
-        rows = whole.stage.docker(
-            "ps", "-q", "--filter", "label=com.docker.swarm.service.name=pgswarm_operator", node=node
-        ).split()
-        found += [(node, row) for row in rows]
-    return found

@@ -1,3 +1,5 @@
+"""Async tests run on asyncio."""
+
 from __future__ import annotations
 
 import pytest

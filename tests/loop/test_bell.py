@@ -1,3 +1,5 @@
+"""The loop's parts: bell."""
+
 from __future__ import annotations
 
 import anyio

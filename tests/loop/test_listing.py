@@ -9,7 +9,7 @@ import pytest
 
 from pgswarm.core.swarmview import Node, SwarmView
 from pgswarm.core.world import Unknown
-from pgswarm.errors import Again
+from pgswarm.errors import Again, Refused
 from pgswarm.loop.listing import Listing
 
 pytestmark = pytest.mark.anyio
@@ -26,13 +26,10 @@ class Moody:
             raise Again("the swarm has no leader")
         return SwarmView(nodes=(Node(id="n", name="node1", role="manager", state="ready"),))
 
-    async def names(self) -> tuple[str, ...]:
+    async def by_cluster(self) -> dict[str, Any]:
         if self.broken:
             raise Again("the swarm has no leader")
-        return ()
-
-    async def list(self) -> tuple[Any, ...]:
-        return ()
+        return {"odd": Refused("label pgswarm.record of config pgswarm.odd cannot be read")}
 
     async def events(self) -> AsyncIterator[None]:
         yield None
@@ -48,6 +45,7 @@ async def test_a_failed_listing_leaves_the_last_one_in_force() -> None:
     await listing.refresh()
     assert listing.view is before
     assert listing.stored == {}
+    assert "odd" in listing.unreadable
     assert len(rings) == 1
 
 

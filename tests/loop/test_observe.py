@@ -1,3 +1,5 @@
+"""The loop's parts: observe."""
+
 from __future__ import annotations
 
 from pgswarm import settings

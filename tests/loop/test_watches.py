@@ -1,3 +1,5 @@
+"""The loop's parts: watches."""
+
 from __future__ import annotations
 
 from dataclasses import replace

@@ -67,11 +67,15 @@ class Stage:
 
     def uninstall(self, cluster: str) -> None:
         """Everything of pgswarm and of this cluster, its volumes too."""
+        there = self.docker("service", "ls", "--format", "{{.Name}}").split()
+        if f"{STACK}_operator" in there:
+            self.docker("service", "rm", f"{STACK}_operator")
+        # It goes on for some seconds, and would make again what is removed meanwhile.
+        wait_for(lambda: True if not self.operators() else None, "no operator runs", 60)
+        for name in there:
+            if name.startswith(f"{cluster}_"):
+                self.docker("service", "rm", name)
         self.docker("stack", "rm", STACK)
-        names = self.docker("service", "ls", "--format", "{{.Name}}").split()
-        mine = [name for name in names if name.startswith(f"{cluster}_")]
-        if mine:
-            self.docker("service", "rm", *mine)
         for node in range(1, len(self.nodes) + 1):
             wait_for(lambda node=node: self._emptied(cluster, node), f"no container or volume left on node {node}", 120)
         for kind, name in (
@@ -100,6 +104,14 @@ class Stage:
 
     def target(self, password: str, port: int, database: str, user: str) -> Target:
         return Target(hosts=self.hosts, port=port, database=database, user=user, password=password)
+
+    def operators(self) -> list[Container]:
+        """Every running container of the operator, on all nodes that answer."""
+        found = []
+        for node in range(1, len(self.nodes) + 1):
+            rows = self.docker("ps", "-q", "--filter", _of(f"{STACK}_operator"), node=node, deadline=10).split()
+            found += [Container(node=node, id=row) for row in rows]
+        return found
 
     def pgswarm(self, *words: str, deadline: float = 30) -> str:
         """Run a verb of the command line inside an operator's container, on the first node that has one."""
@@ -226,6 +238,10 @@ class CurrentStage(Stage):
         new = self._folder / ".new"
         new.write_text(text)
         new.rename(self._folder / "main.yaml")
+
+
+def _of(service: str) -> str:
+    return f"label=com.docker.swarm.service.name={service}"
 
 
 def wait_for(

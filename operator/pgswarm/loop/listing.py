@@ -83,16 +83,9 @@ class Listing:
 
     async def _read_all(self) -> dict[str, Stored]:
         """Every cluster's store object; one that cannot be understood stops its own cluster only."""
-        found: dict[str, Stored] = {}
-        unreadable: dict[str, str] = {}
-        for cluster in await self._records.names():
-            try:
-                stored = await self._records.read(cluster)
-            except Refused as refusal:
-                unreadable[cluster] = refusal.reason
-                continue
-            if stored is not None:
-                found[cluster] = stored
+        read = await self._records.by_cluster()
+        found = {cluster: one for cluster, one in read.items() if isinstance(one, Stored)}
+        unreadable = {cluster: one.reason for cluster, one in read.items() if isinstance(one, Refused)}
         for cluster, why in unreadable.items():
             if self.unreadable.get(cluster) != why:
                 logger.error("{}: {}", cluster, why)
