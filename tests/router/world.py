@@ -205,7 +205,7 @@ class RouterProcess:
 
     def haproxy_pid(self) -> int:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return next(int(pid) for pid in children if "haproxy" in Path(f"/proc/{pid}/comm").read_text())
+        return next(int(pid) for pid in children if b"haproxy.cfg" in Path(f"/proc/{pid}/cmdline").read_bytes())
 
 
 @dataclass

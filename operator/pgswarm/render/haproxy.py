@@ -1,17 +1,19 @@
 """HAProxy's configuration: fixed for the life of the container; all that changes goes through the admin socket.
 
 Writers meet a *gate* first. `write_gate/open` is not a server but a flag that the agent raises and lowers: while it is
-down, a new connection waits in the Lua action `hold`, which looks again every few milliseconds, for at most
-`hold_limit`; then it is told so in PostgreSQL's own words (57P03, cannot_connect_now). Behind the gate there is
-one server, `primary`, whose address the agent sets. A connection that had already passed when the primary vanished
-comes back to try again after `timeout connect` (`retries`, `option redispatch 1`; the server `held` refuses it
-for as long as `primary` is in maintenance, since HAProxy gives up at once on a backend with no server in it).
+down, a new connection waits in the Lua action `hold`, which looks again every few milliseconds. Behind the gate there
+is one server, `primary`, whose address the agent sets. While it is in maintenance the server `held` stands in,
+which refuses, so that a connection comes back to try again every `TURNAROUND` (`retries`, `option redispatch 1`);
+HAProxy would give up at once on a backend with no server in it. So a wait of less than `GATE_LIMIT` ends within
+milliseconds of the switch, a longer one within a turnaround; after `hold_limit` the connection is closed.
 
-Measured with HAProxy 2.6.12 on two cores: 200 held connections were through 16-50 ms after the gate opened, those past
-it after 0.25 s. Retries alone would add up to `timeout connect` to each; queueing by `maxconn` needs an open session.
-`set maxconn frontend 0` kills HAProxy 2.6 when released, and is not used.
+Why not wait in Lua all the time: HAProxy 2.6.12 now and then loses the timer of a sleeping action (about one in 10^4 on
+a busy machine, more often with two threads; seen in `show sess` with a rule `lua.hold` that nothing would wake), and
+then only `inspect-delay` wakes it. That is why it is short, and why there is one thread. Why not by retries alone: a
+switch would cost every waiting client half a turnaround. Queueing by `maxconn` needs a session that is open, and
+`set maxconn frontend 0` kills HAProxy 2.6 when released. Measured: 200 held connections were through 16-50 ms after the
+gate opened, those past it within a turnaround.
 
-One thread, on purpose: with two, 2.6.12 lost the wake-up of a sleeping Lua action about once in 2000.
 Readers have sixteen slots, filled from the members that serve as replicas; with none, the primary (backup) takes them.
 Works with 2.6 (Debian 12) and 3.0. Who writes the files and starts HAProxy: router/haproxy.py.
 """
@@ -26,8 +28,11 @@ SLOTS = 16
 NOWHERE = ("127.0.0.1", 1)
 """An address that refuses: where servers point that are not in use."""
 
-TURNAROUND = 0.25
+TURNAROUND = 0.2
 """Seconds that a connection past the gate waits before it is tried again, and that a connection attempt may take."""
+
+GATE_LIMIT = 0.6
+"""Seconds that a connection waits at the gate, looking every 5 ms; longer waits go on behind it, by retries."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,12 +87,12 @@ defaults
 
 frontend write
     bind {config.bind}:{config.port}
-{_gate("write_gate", config.hold_limit)}
+{_gate("write_gate")}
     default_backend writers
 
 frontend read
     bind {config.bind}:{config.read_only_port}
-{_gate("read_gate", config.hold_limit)}
+{_gate("read_gate")}
     default_backend readers
 
 backend writers
@@ -121,15 +126,15 @@ frontend stats
 
 
 def render_lua() -> str:
-    """The text of the Lua file: the gate, and the words in which a connection is refused."""
+    """The text of the Lua file: the gate."""
     return LUA
 
 
-def _gate(name: str, limit: float) -> str:
+def _gate(name: str) -> str:
+    # A little more than the gate's own limit, so that only a lost timer ever meets it.
     return f"""\
-    tcp-request inspect-delay {_ms(limit + 10)}
-    tcp-request content lua.hold {name} {round(limit * 1000)} if {{ nbsrv({name}) eq 0 }}
-    tcp-request content use-service lua.refuse if {{ nbsrv({name}) eq 0 }}"""
+    tcp-request inspect-delay {_ms(GATE_LIMIT + 0.1)}
+    tcp-request content lua.hold {name} {round(GATE_LIMIT * 1000)} if {{ nbsrv({name}) eq 0 }}"""
 
 
 def _address(place: tuple[str, int]) -> str:
@@ -143,7 +148,7 @@ def _ms(seconds: float) -> str:
 LUA = r"""-- Written by pgswarm's router agent at every start.
 
 -- Holds a new connection until the gate is open, `limit` milliseconds have gone by, or the client has left.
--- Looks often at first, when a switch is a matter of moments, and less often when it has taken longer.
+-- Never sleeps past `limit`: when HAProxy's inspect-delay has run out, an action may not sleep any more.
 core.register_action("hold", { "tcp-req" }, function(txn, gate, limit)
   local function milliseconds()
     local now = core.now()
@@ -151,38 +156,10 @@ core.register_action("hold", { "tcp-req" }, function(txn, gate, limit)
   end
   local began = milliseconds()
   while txn.f:nbsrv(gate) == 0 do
-    local age = milliseconds() - began
-    if age > tonumber(limit) or not txn.req:may_recv() then
+    if milliseconds() - began > tonumber(limit) or not txn.req:may_recv() then
       return
     end
-    if age < 2000 then
-      core.msleep(5)
-    elseif age < 10000 then
-      core.msleep(10)
-    else
-      core.msleep(20)
-    end
+    core.msleep(5)
   end
 end, 2)
-
--- Tells a client of PostgreSQL, in its own protocol, that it must try again later.
-core.register_service("refuse", "tcp", function(applet)
-  local SSL, GSS, CANCEL = 80877103, 80877104, 80877102
-  while true do
-    local head = applet:receive(8)
-    if head == nil or #head < 8 then
-      return
-    end
-    local _, code = string.unpack(">I4I4", head)
-    if code == SSL or code == GSS then
-      applet:send("N")
-    elseif code == CANCEL then
-      return
-    else
-      local body = "SFATAL\0VFATAL\0C57P03\0Mno server is ready for this connection; try again\0\0"
-      applet:send("E" .. string.pack(">I4", #body + 4) .. body)
-      return
-    end
-  end
-end)
 """

@@ -63,7 +63,7 @@ class Haproxy:
 
     async def run(self) -> None:
         """Keep it running until `stop`."""
-        program = shutil.which("haproxy", path="/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin")
+        program = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/local/sbin:/usr/sbin:/sbin")
         if program is None:
             raise Refused("no haproxy program here: install HAProxy 2.6 or newer, built with Lua")
         command = [program, "-db", "-f", self._write_files()]
