@@ -129,8 +129,10 @@ class Haproxy:
         self._last_words = ""
         if process.stderr is None:
             return
+        rest = ""
         async for chunk in TextReceiveStream(process.stderr, errors="replace"):
-            for line in chunk.splitlines():
+            *lines, rest = (rest + chunk).split("\n")
+            for line in filter(None, lines):
                 is_ours = any(words in line for words in OUR_DOING)
                 logger.log("DEBUG" if is_ours else "WARNING", "HAProxy says: {}", line)
                 if "[ALERT]" in line and not is_ours:
