@@ -22,7 +22,7 @@ from pgswarm import settings
 from pgswarm.core import bootstrap
 from pgswarm.core.claim import Incarnation, application_name
 from pgswarm.core.record import Place, Record
-from pgswarm.core.reports import MemberReport, RouterReport, Serving
+from pgswarm.core.reports import MemberReport, Role, RouterReport, Serving
 from pgswarm.core.spec import PostgresCluster
 from pgswarm.core.stored import Stored
 from pgswarm.core.swarmview import Service, SwarmView
@@ -68,6 +68,7 @@ class Lookout:
         self._routers = Watches(agents, RouterReport, ROUTER_PORT, self.bell, stranger=self._not_router)
         self._absent_since: dict[Incarnation, float] = {}
         self._not_serving_since: float | None = None
+        self._reign: tuple[int, Incarnation] = (0, "")
         self._wanted: Mapping[str, Wanted] = {}
         self._wanted_of: tuple[object, ...] = ()
         self._places: tuple[tuple[Place, ...], tuple[str, ...]] = ((), ())
@@ -185,10 +186,16 @@ class Lookout:
         if not isinstance(record, Record) or report.incarnation != record.primary:
             return
         now = anyio.current_time()
+        if self._reign != (record.term, record.primary):
+            self._reign = (record.term, record.primary)
+            self._not_serving_since = None
         if report.serving is Serving.PRIMARY:
             self._not_serving_since = None
         elif self._not_serving_since is None:
             self._not_serving_since = now
+        if report.role is not Role.PRIMARY:
+            self._absent_since.clear()  # whoever is not yet primary has no streams to miss
+            return
         streams = {row.name for row in report.walsenders if row.state in ("streaming", "catchup")}
         for name in {*record.claim.members, *record.sync.names} - {record.primary}:
             if application_name(name, record.term) in streams:
