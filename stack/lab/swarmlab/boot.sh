@@ -1,18 +1,18 @@
 #!/bin/sh
 # Turn the new namespaces that `unshare` has just made into a small machine, then be its first process (rooms.py calls this).
 #
-#   boot.sh ENGINE DISK SEEN NAME OUTSIDE? [FROM:TO ...]
+#   boot.sh ENGINE DISK SEEN NAME RESOLVER? [FROM:TO ...]
 #
 # ENGINE   the root file system that all rooms share, read only below an overlay
 # DISK     this room's own folder: what it writes (root), and mounts for it alone
 # SEEN     a folder of the machine that the room sees as /outside: its way to hand out sockets, logs and its pid
-# OUTSIDE? yes: keep the machine's own resolver and show its root file system as /host; no: a node, which knows neither
+# RESOLVER? yes: names are looked up as on the machine; no: a node, which knows no resolver
 #
 # Every mount here is in the room's own mount namespace, so the end of the room's processes ends the mounts as well: a crash
 # leaves nothing to unmount. pivot_root rather than chroot, because `docker load` and pulls remount "/" and fail in a chroot.
 set -eu
 read -r pid _ </proc/self/stat # /proc is still the machine's here, so this is the pid by which the machine knows us
-engine=$1 disk=$2 seen=$3 name=$4 outside=$5
+engine=$1 disk=$2 seen=$3 name=$4 resolver=$5
 shift 5
 
 mount --make-rprivate /
@@ -28,7 +28,7 @@ mount -t tmpfs tmpfs dev/shm
 mount -t mqueue mqueue dev/mqueue 2>/dev/null || mkdir -p tmp # an optional file system of the kernel
 mount -t tmpfs -o mode=755 tmpfs run
 mount -t tmpfs -o mode=1777 tmpfs tmp
-mkdir -p outside run/lock host
+mkdir -p outside run/lock
 mount --bind "$seen" outside
 for pair in "$@"; do
     mkdir -p "${pair%%:*}" "./${pair#*:}"
@@ -37,10 +37,9 @@ done
 
 rm -f etc/resolv.conf
 printf '127.0.0.1 localhost\n127.0.1.1 %s\n' "$name" >etc/hosts
-if [ "$outside" = yes ]; then
+if [ "$resolver" = yes ]; then
     cat /etc/resolv.conf >etc/resolv.conf
     cat /etc/hosts >etc/hosts
-    mount --rbind / host
 else
     # Nobody listens there: a look-up fails at once instead of after ten seconds, which each start of a task would wait for.
     printf 'nameserver 127.0.0.1\n' >etc/resolv.conf

@@ -128,6 +128,8 @@ def end(group: str) -> None:
         return not alive() and _removed(group)
 
     talk.until(gone, what=f"the end of all processes in {group}", deadline=DIE_WITHIN, show=lambda: _survivors(group))
+    for tree in hierarchies():
+        _rmdir(tree.root / TOP)  # goes with the last lab
 
 
 def _removed(group: str) -> bool:

@@ -4,12 +4,16 @@ Real users build with `docker build` and push to their registry, so the lab does
 machine's lab address, and a builder engine of its own in the room `outside`, which shares the machine's network
 and has neither bridge nor iptables rules. The base image `debian:trixie-slim` is the cached minimal root file
 system, imported under that name: the Dockerfile is the one that users have. The builder's data and the
-registry's live in the cache, so a changed line of Python rebuilds and moves one small layer. The builder runs
-only while images are built, under the cache's lock: labs share it.
+registry's live in the cache, so a changed line of Python rebuilds and moves one small layer.
+
+The builder runs only while images are built, under the cache's lock: labs share it. The registry's store is
+each lab's own, because the registry rewrites its small files in place, and while one lab pushes a layer that
+another has too, that one's pull may read a file in between.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import http.client
 import json
@@ -20,15 +24,16 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 
 from swarmlab import cgroups, engine, rooms, rootfs, talk
-from swarmlab.settings import Lab
+from swarmlab.settings import Lab, Node
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[3]
 TARGETS = ("operator", "member", "router")
+CONTEXT = (".dockerignore", "LICENSE", "pyproject.toml", "requirements.lock", "operator/pgswarm", "stack/images")
 BASE_IMAGE = f"debian:{rootfs.RELEASE}-slim"
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 REGISTRY_CONFIG = """\
 version: 0.1
-storage: {filesystem: {rootdirectory: /var/lib/docker-registry}}
+storage: {filesystem: {rootdirectory: /cache/registry/%s}}
 http: {addr: "%s"}
 """
 READY_WITHIN = 30.0
@@ -40,7 +45,7 @@ def open_registry(lab: Lab, engine_root: pathlib.Path) -> None:
     rooms.open_up(room, engine_root)
     if _registry_answers(lab):
         return
-    (room.seen / "registry.yml").write_text(REGISTRY_CONFIG % lab.registry)
+    (room.seen / "registry.yml").write_text(REGISTRY_CONFIG % (lab.prefix, lab.registry))
     rooms.start_daemon(room, "registry", ["docker-registry", "serve", "/outside/registry.yml"])
     talk.until(
         lambda: _registry_answers(lab),
@@ -53,10 +58,8 @@ def open_registry(lab: Lab, engine_root: pathlib.Path) -> None:
 def build_all(lab: Lab, environ: Mapping[str, str]) -> None:
     """Build and push the three images of this checkout."""
     lab.standing()
-    for needed in ("pyproject.toml", "requirements.lock", "operator/pgswarm", "stack/images/Dockerfile"):
-        if not (REPOSITORY / needed).exists():
-            raise talk.LabError(f"{REPOSITORY / needed} is not there: nothing to build images from")
     with lab.cache_locked(), _builder(lab) as room:
+        _copy_context(room.seen / "context")
         _import_base(lab, room)
         tag = environ.get("PGSWARM_TAG", "dev")
         for target in TARGETS:
@@ -73,6 +76,23 @@ def prune(lab: Lab, *, everything: bool) -> None:
             shutil.rmtree(lab.cache / folder, ignore_errors=True)
 
 
+def pull_all(lab: Lab, environ: Mapping[str, str]) -> None:
+    """Fetch the images to every node that is on, side by side, so that no task has to wait for that later."""
+    nodes = [node for node in lab.standing().nodes if rooms.of_node(lab, node.name).pid() is not None]
+    tag = environ.get("PGSWARM_TAG", "dev")
+
+    def pull(node: Node) -> None:
+        for target in TARGETS:
+            image = f"{lab.registry}/pgswarm/{target}"
+            path = f"/images/create?fromImage={image}&tag={tag}"
+            engine.ask(lab.socket(node), "POST", path, deadline=BUILD_WITHIN)
+            engine.ask(lab.socket(node), "GET", f"/images/{image}:{tag}/json")  # a failed pull is told in words only
+
+    with concurrent.futures.ThreadPoolExecutor(max(len(nodes), 1)) as threads:
+        list(threads.map(pull, nodes))
+    talk.say(f"pulled to {', '.join(node.name for node in nodes)}")
+
+
 @contextlib.contextmanager
 def _builder(lab: Lab) -> Iterator[rooms.Room]:
     room = rooms.outside(lab)
@@ -84,6 +104,7 @@ def _builder(lab: Lab) -> Iterator[rooms.Room]:
         "builder",
         [
             "dockerd",
+            "--data-root=/cache/builder",
             "--host=unix:///outside/builder.sock",
             *flags,
             f"--insecure-registry={lab.registry}",
@@ -116,6 +137,20 @@ def _end_builder(room: rooms.Room) -> None:
     talk.run(rooms.inside(room, ["rm", "-f", "/run/docker.pid", "/outside/builder.sock"]))
 
 
+def _copy_context(context: pathlib.Path) -> None:
+    """What the builds see is of one moment, however busily somebody edits meanwhile."""
+    shutil.rmtree(context, ignore_errors=True)
+    for name in CONTEXT:
+        source, copy = REPOSITORY / name, context / name
+        if not source.exists():
+            raise talk.LabError(f"{source} is not there: nothing to build images from")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source, copy)
+
+
 def _import_base(lab: Lab, room: rooms.Room) -> None:
     folder, fingerprint = rootfs.base(lab)
     with contextlib.suppress(engine.Refused):
@@ -124,16 +159,16 @@ def _import_base(lab: Lab, room: rooms.Room) -> None:
             return
     talk.say(f"importing {BASE_IMAGE} into the builder")
     line = (
-        'tar -C "/host$1" --exclude=./dev/* --exclude=./var/lib/apt/lists/* --exclude=./etc/resolv.conf -c . '
+        'tar -C "/cache/$1" --exclude="./dev/*" --exclude=./etc/resolv.conf -c . '
         '| docker import --change "LABEL pgswarm.lab.recipe=$2" --change \'CMD ["bash"]\' - "$3"'
     )
-    argv = ["sh", "-ec", line, "sh", str(folder), fingerprint, BASE_IMAGE]
+    argv = ["sh", "-ec", line, "sh", folder.name, fingerprint, BASE_IMAGE]
     talk.run(rooms.inside(room, argv, environment=_client()), deadline=BUILD_WITHIN, name=f"import of {BASE_IMAGE}")
 
 
 def _build(lab: Lab, room: rooms.Room, target: str, image: str, arguments: list[str]) -> None:
     began = time.monotonic()
-    context = f"/host{REPOSITORY}"
+    context = "/outside/context"
     argv = [
         "docker", "build", "--network=host", "--force-rm", f"--target={target}", f"--tag={image}",
         *arguments, f"--file={context}/stack/images/Dockerfile", context,

@@ -9,19 +9,16 @@ same engine, same place in the Swarm, new container and network namespaces.
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Sequence
 
 from swarmlab import cgroups, engine, network, rooms, talk
 from swarmlab.settings import Lab, Node
 
 ENGINE_WITHIN = 60.0  # seconds for a cold start on a loaded machine; two to three are usual
 STOP_WITHIN = 90.0  # for an orderly shutdown: containers may use their stop grace
-RAFT_TICKS = (
-    "--swarm-raft-heartbeat-tick=1",
-    "--swarm-raft-election-tick=3",
-)  # hidden options; Swarm's own are 1 and 10
 
 
-def boot(lab: Lab, node: Node, rootfs: pathlib.Path, *, fast: bool) -> None:
+def boot(lab: Lab, node: Node, rootfs: pathlib.Path) -> None:
     """Room, cable, engine process; does not wait for the engine, so that several nodes boot side by side."""
     room = rooms.of_node(lab, node.name)
     if cgroups.temperature(room.group) == "frozen":
@@ -32,29 +29,41 @@ def boot(lab: Lab, node: Node, rootfs: pathlib.Path, *, fast: bool) -> None:
     if was_off or not talk.works(rooms.inside(room, ["pgrep", "-x", "dockerd"])):
         talk.run(rooms.inside(room, ["rm", "-f", "/run/docker.pid"]))  # its owner is dead, and its number may be reused
         lab.socket(node).unlink(missing_ok=True)
-        rooms.start_daemon(room, "dockerd", _dockerd(lab, room, fast=fast))
+        rooms.start_daemon(room, "dockerd", _dockerd(lab, room))
 
 
 def wait_for_engine(lab: Lab, node: Node) -> None:
-    log = rooms.of_node(lab, node.name).log("dockerd")
+    room = rooms.of_node(lab, node.name)
+
+    def answers() -> bool:
+        if engine.answers(lab.socket(node)):
+            return True
+        if not talk.works(rooms.inside(room, ["pgrep", "-x", "dockerd"])):
+            raise talk.LabError(f"{node.name}'s engine ended at once\n{talk.tail(room.log('dockerd'))}")
+        return False
+
     talk.until(
-        lambda: engine.answers(lab.socket(node)),
+        answers,
         what=f"{node.name}'s engine to answer",
         deadline=ENGINE_WITHIN,
-        show=lambda: talk.tail(log),
+        show=lambda: talk.tail(room.log("dockerd")),
     )
 
 
-def start(lab: Lab, node: Node, rootfs: pathlib.Path, *, fast: bool) -> None:
-    boot(lab, node, rootfs, fast=fast)
-    wait_for_engine(lab, node)
+def start(lab: Lab, nodes: Sequence[Node], rootfs: pathlib.Path) -> None:
+    for node in nodes:
+        boot(lab, node, rootfs)
+    for node in nodes:
+        wait_for_engine(lab, node)
 
 
-def kill(lab: Lab, node: Node, *, link_up: bool = False) -> None:
+def kill(lab: Lab, nodes: Sequence[Node], *, link_up: bool = False) -> None:
     if not link_up:
-        network.cut(lab, node)
-    rooms.shut(rooms.of_node(lab, node.name))
-    network.unplug(lab, node)
+        for node in nodes:
+            network.cut(lab, node)
+    rooms.shut([rooms.of_node(lab, node.name) for node in nodes])
+    for node in nodes:
+        network.unplug(lab, node)
 
 
 def kill_engine(lab: Lab, node: Node) -> None:
@@ -66,18 +75,18 @@ def kill_engine(lab: Lab, node: Node) -> None:
     )
 
 
-def stop(lab: Lab, node: Node) -> None:
-    """An orderly shutdown: the engine stops its containers, then the machine goes off."""
-    room = rooms.of_node(lab, node.name)
-    if room.pid() is not None:
+def stop(lab: Lab, nodes: Sequence[Node]) -> None:
+    """An orderly shutdown: the engines stop their containers, then the machines go off."""
+    on = [room for room in (rooms.of_node(lab, node.name) for node in nodes) if room.pid() is not None]
+    for room in on:
         talk.works(rooms.inside(room, ["pkill", "-TERM", "-x", "dockerd"]))
-        talk.until(
-            lambda: not talk.works(rooms.inside(room, ["pgrep", "-x", "dockerd"])),
-            what=f"{node.name}'s engine to stop",
-            deadline=STOP_WITHIN,
-            show=lambda: talk.tail(room.log("dockerd")),
-        )
-    kill(lab, node)
+    talk.until(
+        lambda: not any(talk.works(rooms.inside(room, ["pgrep", "-x", "dockerd"])) for room in on),
+        what="the engines to stop",
+        deadline=STOP_WITHIN,
+        show=lambda: "\n".join(talk.tail(room.log("dockerd")) for room in on),
+    )
+    kill(lab, nodes)
 
 
 def freeze(lab: Lab, node: Node) -> None:
@@ -92,7 +101,7 @@ def thaw(lab: Lab, node: Node) -> None:
     cgroups.freeze(rooms.of_node(lab, node.name).group, frozen=False)
 
 
-def _dockerd(lab: Lab, room: rooms.Room, *, fast: bool) -> list[str]:
+def _dockerd(lab: Lab, room: rooms.Room) -> list[str]:
     return [
         "dockerd",
         "--host=unix:///run/docker.sock",  # where stack files expect it; /var/run is /run
@@ -101,5 +110,4 @@ def _dockerd(lab: Lab, room: rooms.Room, *, fast: bool) -> list[str]:
         "--exec-opt=native.cgroupdriver=cgroupfs",
         f"--cgroup-parent=/{cgroups.TOP}/{room.group}/containers",
         "--storage-driver=overlay2",
-        *(RAFT_TICKS if fast else ()),
     ]

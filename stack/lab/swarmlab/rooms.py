@@ -73,7 +73,7 @@ def outside(lab: Lab) -> Room:
         disk=lab.data / "outside",
         seen=lab.run / "outside",
         own_network=False,
-        binds=((lab.cache / "builder", "/var/lib/docker"), (lab.cache / "registry", "/var/lib/docker-registry")),
+        binds=((lab.cache, "/cache"),),
     )
 
 
@@ -89,8 +89,8 @@ def open_up(room: Room, engine: pathlib.Path) -> int:
     (room.seen / "init.pid").unlink(missing_ok=True)
     own = ["--net"] if room.own_network else []
     binds = [f"{here}:{there}" for here, there in room.binds]
-    shows_host = "no" if room.own_network else "yes"
-    boot = ["sh", str(BOOT), str(engine), str(room.disk), str(room.seen), room.name, shows_host, *binds]
+    resolver = "no" if room.own_network else "yes"
+    boot = ["sh", str(BOOT), str(engine), str(room.disk), str(room.seen), room.name, resolver, *binds]
     argv = ["unshare", *own, "--mount", "--uts", "--ipc", "--pid", "--fork", "--", *boot]
     with room.log("boot").open("ab") as log:
         first = subprocess.Popen(
@@ -113,15 +113,17 @@ def open_up(room: Room, engine: pathlib.Path) -> int:
     return pid
 
 
-def shut(room: Room) -> None:
-    """End everything in the room at once, its namespaces with it; the disk stays."""
-    pid = room.pid()
-    if pid is not None:
-        os.kill(pid, signal.SIGKILL)
-    cgroups.end(room.group)
-    for file in room.seen.glob("*"):
-        if file.is_socket() or file.name == "init.pid":
-            file.unlink()
+def shut(rooms: Sequence[Room]) -> None:
+    """End everything in these rooms at once, their namespaces with it; the disks stay."""
+    for room in rooms:
+        pid = room.pid()
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
+    for room in rooms:
+        cgroups.end(room.group)
+        for file in room.seen.glob("*"):
+            if file.is_socket() or file.name == "init.pid":
+                file.unlink()
 
 
 def inside(room: Room, argv: Sequence[str], *, environment: Sequence[str] = ()) -> list[str]:

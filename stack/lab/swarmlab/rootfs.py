@@ -24,7 +24,7 @@ from swarmlab.settings import Lab
 RELEASE = "trixie"
 TOOLS = ("docker.io", "docker-cli", "docker-registry", "tini", "iptables", "iproute2", "iputils-ping", "procps", "curl")
 NEEDED = {"debootstrap": "debootstrap", "ip": "iproute2", "nsenter": "util-linux", "pivot_root": "util-linux"}
-WORK = "_cache"  # the control group; no lab's prefix has an underscore
+UNREAD = ("usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/locale")  # "slim" leaves them out as well
 CERTIFICATES = pathlib.Path("/usr/local/share/ca-certificates")
 MINUTES = 60.0
 
@@ -55,7 +55,7 @@ def base(lab: Lab) -> tuple[pathlib.Path, str]:
 
 def in_use() -> list[str]:
     """The labs, of any prefix, that have processes now."""
-    return sorted(group for group in cgroups.children("") if group != WORK and cgroups.processes(group))
+    return sorted(group for group in cgroups.children("") if not group.startswith("_") and cgroups.processes(group))
 
 
 def extra_certificates() -> list[pathlib.Path]:
@@ -85,7 +85,13 @@ def sources() -> list[str]:
 
 def _base_recipe() -> object:
     certificates = [hashlib.sha256(file.read_bytes()).hexdigest() for file in extra_certificates()]
-    return {"release": RELEASE, "sources": sources(), "apt": _apt_settings(), "certificates": certificates}
+    return {
+        "release": RELEASE,
+        "sources": sources(),
+        "apt": _apt_settings(),
+        "unread": UNREAD,
+        "certificates": certificates,
+    }
 
 
 def _apt_settings() -> list[str]:
@@ -102,13 +108,15 @@ def _make_base(lab: Lab, folder: pathlib.Path) -> None:
     _work(lab, ["debootstrap", "--variant=minbase", *packages, RELEASE, str(folder), mirror])
     (folder / "etc/apt/sources.list").write_text("\n".join(lines) + "\n")
     (folder / "etc/apt/apt.conf.d/90lab").write_text("\n".join(_apt_settings()) + "\n")
-    (folder / "etc/dpkg/dpkg.cfg.d/90lab").write_text("force-unsafe-io\n")
+    unread = "".join(f"path-exclude=/{path}/*\n" for path in UNREAD)
+    (folder / "etc/dpkg/dpkg.cfg.d/90lab").write_text(f"force-unsafe-io\n{unread}")
     for certificate in extra_certificates():
         shutil.copy(certificate, folder / "usr/local/share/ca-certificates" / certificate.name)
     if extra_certificates():
         _work(lab, ["chroot", str(folder), "update-ca-certificates"])
-    for archive in (folder / "var/cache/apt/archives").glob("*.deb"):
-        archive.unlink()
+    for leftover in ("var/cache/apt", "var/lib/apt/lists", *UNREAD):
+        shutil.rmtree(folder / leftover, ignore_errors=True)
+        (folder / leftover).mkdir()
 
 
 def _make_engine(lab: Lab, folder: pathlib.Path) -> None:
@@ -130,9 +138,10 @@ def _made(lab: Lab, name: str, recipe: object, make: Callable[[pathlib.Path], No
     final, fresh, note = lab.cache / name, lab.cache / f"{name}.new", lab.cache / f"{name}.recipe"
     if note.exists() and note.read_text() == _fingerprint(recipe):
         return final
-    cgroups.end(WORK)
+    cgroups.end(_work_group(lab))
     shutil.rmtree(fresh, ignore_errors=True)
     make(fresh)
+    cgroups.end(_work_group(lab))
     note.unlink(missing_ok=True)
     shutil.rmtree(final, ignore_errors=True)
     fresh.rename(final)
@@ -142,10 +151,16 @@ def _made(lab: Lab, name: str, recipe: object, make: Callable[[pathlib.Path], No
 
 def _work(lab: Lab, argv: list[str]) -> None:
     """Run one step in the cache's control group and in its own mount namespace: nothing of it can stay behind."""
-    cgroups.create(f"{WORK}/init")
+    group = f"{_work_group(lab)}/init"
+    cgroups.create(group)
     apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]
-    step = rooms.in_group(f"{WORK}/init", [*apart, *argv])
+    step = rooms.in_group(group, [*apart, *argv])
     talk.run(step, deadline=20 * MINUTES, log=lab.cache / "make.log", name=argv[0])
+
+
+def _work_group(lab: Lab) -> str:
+    """One for each cache; the underscore keeps it apart from the prefixes of labs."""
+    return f"_{_fingerprint(str(lab.cache))}"
 
 
 def _fingerprint(recipe: object) -> str:

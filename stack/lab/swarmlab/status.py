@@ -58,6 +58,7 @@ def _row(lab: Lab, node: Node) -> Row:
         link += ", not with " + ", ".join(names.get(address, address) for address in deaf)
     try:
         said = engine.ask(lab.socket(node), "GET", "/info", deadline=ASK_FOR)
+        running = len(engine.ask(lab.socket(node), "GET", "/containers/json", deadline=ASK_FOR))
     except (OSError, engine.Refused):
         return Row(node=node.name, address=address, power="on", link=link, engine="silent", swarm="-")
     role = "manager" if said["Swarm"]["ControlAvailable"] else "worker"
@@ -67,7 +68,7 @@ def _row(lab: Lab, node: Node) -> Row:
         address=address,
         power="on",
         link=link,
-        engine=f"{said['ServerVersion']}, {said['ContainersRunning']} running",
+        engine=f"{said['ServerVersion']}, {running} running",
         swarm=f"{state} {role}" if state == "active" else state,
     )
 
