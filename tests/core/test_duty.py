@@ -41,6 +41,10 @@ UP = Upstream(primary=A, term=2, address="10.0.0.1")
 ON, OFF = Position(timeline=1, lsn=1000), Position(timeline=1, lsn=1001)
 
 
+def _fields(**fields: object) -> dict[str, object]:
+    return fields
+
+
 def standby_order(**changes: object) -> Order:
     fields = _fields(
         cluster="main", member="b", term=2, revision=5, role="standby", incarnation=None, primary=A, timeline=2,
@@ -256,7 +260,3 @@ def test_work_that_failed_is_tried_again_with_growing_pauses() -> None:
     assert [pause_after(clone, n, 0.0) for n in (1, 2, 3)] == [0.5, 1.0, 2.0]
     assert pause_after(clone, 99, 0.0) == 30.0
     assert pause_after(Follow(upstream=UP, reason=""), 99, 0.1) == 0.1
-
-
-def _fields(**fields: object) -> dict[str, object]:
-    return fields

@@ -12,6 +12,10 @@ from pgswarm.core.wal import Reign
 A, B = "a/0000000a", "b/0000000b"
 
 
+def _fields(**fields: object) -> dict[str, object]:
+    return fields
+
+
 def order(term: int = 2, revision: int = 5, **changes: object) -> Order:
     fields = _fields(
         cluster="main", member="b", term=term, revision=revision, role="standby", incarnation=None, primary=A,
@@ -127,7 +131,3 @@ def test_another_systems_data_is_told_as_foreign() -> None:
 def test_a_memory_survives_being_written_and_read() -> None:
     before = memory(order(), follows=(A, 2), system_id="77")
     assert Memory.model_validate_json(before.model_dump_json()) == before
-
-
-def _fields(**fields: object) -> dict[str, object]:
-    return fields

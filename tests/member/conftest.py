@@ -1,4 +1,4 @@
-"""Real agents with real PostgreSQL on loopback addresses; see member_stage."""
+"""Real agents with real PostgreSQL on loopback addresses; see stage.py."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from member_stage import Stage, new_folder, remove_folder
+
+from tests.member.stage import Stage, new_folder, remove_folder
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from member_stage import Stage
+
+from tests.member.stage import Stage
 
 pytestmark = [pytest.mark.postgres]
 

@@ -8,11 +8,13 @@ import time
 
 import anyio
 import anyio.lowlevel
+import psycopg
 import pytest
-from member_stage import Member, Stage, a_stream, succeed
 
+from pgswarm.core.claim import Claim, Sync
 from pgswarm.core.reports import Data, Postgres, Role
 from pgswarm.core.wal import lies_on
+from tests.member.stage import Member, Stage, a_stream, succeed
 
 pytestmark = [pytest.mark.postgres]
 
@@ -136,3 +138,63 @@ async def test_a_member_without_the_log_it_needs_is_cloned(stage: Stage) -> None
     await a.order(record.amended("again"), stage.contacts)
     report = await b.until_streaming()
     assert report.upstream == record.primary
+
+
+async def test_a_successor_that_waits_for_a_standby_is_armed_before_anybody_comes_in(stage: Stage) -> None:
+    record = await stage.begun("a", "b", "c")
+    a, b, c = (stage.member(name) for name in "abc")
+    await a.sql("CREATE TABLE t (i int); INSERT INTO t VALUES (1)")
+    record = await stage.claimed(record, "b", "c", k=2)
+    async with b.client() as reader:
+        await reader.execute("SELECT 1")
+        os.kill(a.postmaster_pid, signal.SIGKILL)
+        promised, other = await b.promise(2), await c.promise(2)
+        assert promised.incarnation is not None
+        assert other.incarnation is not None
+        held = (promised.incarnation, other.incarnation)
+        record = succeed(record, promised, claim=Claim(members=held, r=2), sync=Sync(k=1, names=(held[1],)))
+        await b.order(record, stage.contacts)
+        await b.until("promoted", lambda report: report.role is Role.PRIMARY)
+        with pytest.raises(psycopg.Error):
+            await reader.execute("INSERT INTO t VALUES (2)")
+    with anyio.move_on_after(1.0):
+        while True:
+            assert (await b.report()).serving == "none"
+            await anyio.sleep(0.05)
+    await c.order(record, stage.contacts)
+    report = await b.until_primary()
+    assert report.in_force is not None
+    assert report.in_force.revision == record.revision
+    assert "armed: a commit was seen waiting" in b.log
+    await b.sql("INSERT INTO t VALUES (3)")
+    assert await c.sql("SELECT * FROM t ORDER BY i") == [(1,), (3,)]
+
+
+async def test_a_promise_waits_until_what_was_received_is_replayed(stage: Stage) -> None:
+    await stage.begun("a", "b")
+    a, b = stage.member("a"), stage.member("b")
+    await a.sql("CREATE TABLE t (i int)")
+    await _caught_up(a, b)
+    b.root("SELECT pg_wal_replay_pause()")
+    await a.sql("INSERT INTO t SELECT generate_series(1, 1000)")
+    position = (await a.report()).position
+    assert position is not None
+    await b.until("received", lambda report: report.position and report.position.lsn >= position.lsn)
+    answers = []
+
+    async def ask() -> None:
+        answers.append(await b.promise(2))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask)
+        report = await b.until("promised", lambda report: report.promised == 2)
+        with anyio.move_on_after(0.7):
+            while True:
+                assert not (await b.report()).settled
+                await anyio.sleep(0.05)
+        assert not answers
+        b.root("SELECT pg_wal_replay_resume()")
+    assert answers[0].settled
+    assert answers[0].position is not None
+    assert answers[0].position.lsn >= position.lsn
+    assert report.upstream is None or report.promised == 2

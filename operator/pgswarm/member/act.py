@@ -17,8 +17,8 @@ from loguru import logger
 from pgswarm.core import claim, duty
 from pgswarm.core.orders import Order
 from pgswarm.core.reports import Data
-from pgswarm.errors import Again, Failure, Refused
-from pgswarm.member import ask, build, reign, settle, sql, state, tools, waldir
+from pgswarm.errors import Again, Refused
+from pgswarm.member import ask, build, reign, settle, sql, state, tools, waldir, watching
 from pgswarm.member.config import secret
 from pgswarm.render import postgres as render
 from pgswarm.settings import REPLICATION_ROLE
@@ -63,42 +63,13 @@ async def perform(agent: Agent, action: duty.Action) -> None:
             assert_never(never)
 
 
-async def rule(agent: Agent, throne: reign.Throne, order: Order) -> None:
-    """What a primary owes its order, from the first moment on: sync in force, doors, slots, roles, a checkpoint."""
-    config = agent.config
-    if agent.postmaster.began is duty.Begin.PRIMARY and not throne.opened and not order.sync.k:
-        await _install(agent)
-    async with anyio.create_task_group() as tasks:
-
-        async def tell() -> None:
-            before = None
-            while True:
-                now = (throne.opened, throne.armed, throne.in_force)
-                if now != before:
-                    agent.publish()
-                    before = now
-                await anyio.sleep(0.005)
-
-        tasks.start_soon(tell)
-        try:
-            await reign.hold(config, agent.files, agent.postmaster, throne, order)
-        except* Failure as group:
-            raise _first(group) from group
-        tasks.cancel_scope.cancel()
-    agent.publish()
-    await reign.keep_slots(config, order)
-    await _install(agent)
-    if agent.checkpoint_owed:
-        await reign.checkpoint(config)
-        agent.checkpoint_owed = False
-
-
 async def adopt(agent: Agent) -> None:
     """Take the document's settings; what PostgreSQL refuses is a problem, and the former ones stay."""
     try:
         await agent.files.adopt(agent.memory.circumstances.settings)
     except Refused as exc:
         logger.error("{}", exc)
+        agent.refused_digest = agent.memory.circumstances.settings.digest
         agent.trouble("bad-parameter", exc.reason)
         return
     agent.trouble("bad-parameter", None)
@@ -278,7 +249,11 @@ async def _promote(agent: Agent, order: Order) -> None:
         raise Refused(f"the promotion began timeline {timeline}, not {order.timeline} as the record says; not serving")
     agent.checkpoint_owed = True
     logger.info("promoted: timeline {} after {:.0f} ms", timeline, (anyio.current_time() - began) * 1000)
-    await agent.look_now()
+    try:
+        await watching.look(agent, settings_too=False)
+    except Again as exc:
+        logger.debug("{}", exc)
+    agent.publish()
     await agent.remember(begun=True)
 
 
@@ -290,14 +265,12 @@ async def _confirm(agent: Agent, upstream: duty.Upstream) -> None:
 async def _see_timeline(agent: Agent, upstream: duty.Upstream, timeline: int) -> None:
     """Wait for the primary's first checkpoint on its timeline: before it, pg_rewind takes it for its own."""
     config = agent.config
-    files = agent.files
-    state.write(config.passfile, render.pgpass(secret(config.replication_password_file)))
     query = "SELECT timeline_id FROM pg_control_checkpoint()"
     try:
-        with anyio.fail_after(TIMELINE_SHOWN):
+        with build.Password(config) as passfile, anyio.fail_after(TIMELINE_SHOWN):
             connection = await psycopg.AsyncConnection.connect(
                 hostaddr=upstream.address, port=config.postgres_port, user=REPLICATION_ROLE, dbname="postgres",
-                passfile=str(config.passfile), connect_timeout=5, autocommit=True,
+                passfile=str(passfile), connect_timeout=5, autocommit=True,
             )  # fmt: skip
             async with connection:
                 while True:
@@ -307,12 +280,10 @@ async def _see_timeline(agent: Agent, upstream: duty.Upstream, timeline: int) ->
                     await anyio.sleep(0.1)
     except (psycopg.Error, TimeoutError, OSError) as exc:
         raise Again(f"{upstream.primary} does not show timeline {timeline} yet: {exc}") from exc
-    finally:
-        if agent.upstream is None:
-            files.clear_upstream()
 
 
-async def _install(agent: Agent) -> None:
+async def install(agent: Agent) -> None:
+    """Roles, database and passwords, put right."""
     config = agent.config
     await sql.install(
         config,
@@ -320,13 +291,3 @@ async def _install(agent: Agent) -> None:
         secret(config.owner_password_file),
         secret(config.replication_password_file),
     )
-
-
-def _first(group: BaseExceptionGroup[Failure]) -> Failure:
-    """The first plain failure of a group."""
-    for exc in group.exceptions:
-        if isinstance(exc, Failure):
-            return exc
-        if isinstance(exc, BaseExceptionGroup):
-            return _first(exc)
-    return Again("unknown failure")

@@ -1,7 +1,7 @@
 """The agent as a whole: what it knows, what it says, and the one job that it has at a time.
 
 Three loops share this object, all in one task group: `_work` asks `duty` and does what it says, one cancellable job
-at a time; `_watch` looks at PostgreSQL; `_reign` keeps a primary's sync setting, slots and roles. Orders and promises
+at a time; `watching` looks at PostgreSQL; `ruling` keeps a primary's sync setting, slots and roles. Orders and promises
 come in by `take_order` and `take_promise`: made durable first, then the job that they overtake is cancelled and the
 loops are woken. Every change ends in `publish`, which tells every open stream at once.
 """
@@ -9,10 +9,10 @@ loops are woken. Every change ends in `publish`, which tells every open stream a
 from __future__ import annotations
 
 import secrets
-import shutil
 from collections.abc import AsyncIterator
 
 import anyio
+import anyio.lowlevel
 from anyio import to_thread
 from anyio.abc import TaskGroup
 from loguru import logger
@@ -25,24 +25,15 @@ from pgswarm.core.orders import Order, OrderMessage
 from pgswarm.core.reports import Data, MemberReport, Postgres, Problem, Progress, Role, Serving
 from pgswarm.core.wal import Position
 from pgswarm.errors import Again, Failure, Refused
-from pgswarm.member import act, reign, state, waldir
+from pgswarm.member import act, reign, ruling, state, telling, waldir, watching
 from pgswarm.member.config import Config
 from pgswarm.member.facts import Observer, Sight
 from pgswarm.member.files import Files
 from pgswarm.member.hearing import Hearing
 from pgswarm.member.postmaster import Postmaster
 
-LOOK_BUSY, LOOK_REST = 0.15, 0.5
-"""Seconds between two looks at PostgreSQL while something changes, and at rest."""
-
-HANG = 2.0
-"""Seconds without an answer after which a running PostgreSQL serves nobody."""
-
 PROMISE_PATIENCE = 25.0
 """Seconds for the end of the log to be known before a promise is answered with 'not yet'."""
-
-CRASH_LOOP = 3
-TOLD_LINES = 3
 
 
 class Agent:
@@ -77,11 +68,11 @@ class Agent:
         self.hearing = Hearing()
         self.ending = False
         self.checkpoint_owed = False
-        self._version = version
+        self.version = version
         self._sealed = sealed
-        self._pending: tuple[str, ...] = ()
-        self._problems: dict[str, Problem] = {}
-        self._observer = Observer(config)
+        self.pending_restart: tuple[str, ...] = ()
+        self.problems: dict[str, Problem] = {}
+        self.observer = Observer(config)
         self._lock = anyio.Lock()
         self._job: anyio.CancelScope | None = None
         self._wake = anyio.Event()
@@ -90,12 +81,12 @@ class Agent:
         self._failures = 0
         self._failed: type[duty.Action] | None = None
         self._not_before = 0.0
-        self._refused_digest = ""
+        self.refused_digest = ""
         self._why = ""
         if sealed:
             logger.error("{}", sealed)
-            self._problems["sealed"] = Problem(code="foreign-data", text=sealed)
-        self._report = self._compose()
+            self.problems["sealed"] = Problem(code="foreign-data", text=sealed)
+        self._report = telling.report(self, anyio.current_time(), 1)
 
     # What comes in
 
@@ -112,7 +103,10 @@ class Agent:
             renewed = accepted(self.memory, order, message.circumstances)
             is_new = self.memory.order is None or order.key != self.memory.order.key
             if renewed != self.memory:
-                await self._keep(renewed)
+                try:
+                    await self._keep(renewed)
+                except Refused as exc:
+                    return wire.Answer(accepted=False, reason=exc.reason, report=self._report)
             first = self.heeded != order.key
             self.heeded = order.key
         if is_new or first:
@@ -176,13 +170,17 @@ class Agent:
 
     def publish(self) -> None:
         """Compose the report anew; tell everybody if it says something else."""
-        report = self._compose()
+        report = telling.report(self, anyio.current_time(), self._report.sequence + 1)
         if report == self._report.model_copy(update={"sequence": report.sequence}):
             return
         before, self._report = self._report, report
         if (before.serving, before.postgres, before.role) != (report.serving, report.postgres, report.role):
             logger.info("PostgreSQL {} as {}, serving {}", report.postgres, report.role, report.serving)
         self.notify()
+
+    def serving(self) -> tuple[Serving, str]:
+        """What clients may be sent here for, and why not."""
+        return telling.serving(self, anyio.current_time())
 
     def notify(self) -> None:
         changed, self._changed = self._changed, anyio.Event()
@@ -192,7 +190,7 @@ class Agent:
         """PostgreSQL changed: everybody is to look again."""
         if self.postmaster.state is not Postgres.RUNNING:
             self.sight = None
-            self._observer.forget()
+            self.observer.forget()
         self._wake.set()
         self._poke.set()
         self.publish()
@@ -221,29 +219,14 @@ class Agent:
         fits = self.role is Role.PRIMARY and self.memory.reigned == order.term == self.memory.promised
         return order if fits and self.is_begun() else None
 
-    def serving(self) -> tuple[Serving, str]:
-        """What clients may be sent here for, and why not."""
-        now = anyio.current_time()
-        if self.postmaster.state is not Postgres.RUNNING or self.ending:
-            return Serving.NONE, f"PostgreSQL is {self.postmaster.state.value}"
-        if self.sight is None or now - self.sight.at > HANG:
-            return Serving.NONE, "PostgreSQL does not answer"
-        if self.role is not Role.PRIMARY:
-            streamed = self.hearing.streamed_at
-            limit = self.memory.circumstances.settings.isolation_timeout
-            if self.upstream is not None and streamed is not None and now - streamed <= limit:
-                return Serving.REPLICA, "streaming"
-            return Serving.NONE, "no stream from the primary"
-        order = self.reigns()
-        if order is None:
-            return Serving.NONE, "no order holds for this reign"
-        if self.throne is None or not self.throne.opened:
-            return Serving.NONE, self.throne.why if self.throne else "not open yet"
-        if (order.peers or order.sync.k) and self.hearing.is_isolated(
-            now, self.memory.circumstances.settings.isolation_timeout
-        ):
-            return Serving.NONE, "isolated: neither an operator nor a streaming standby was heard"
-        return Serving.PRIMARY, f"primary of term {order.term}"
+    @property
+    def is_working(self) -> bool:
+        return self._job is not None
+
+    def poked(self) -> anyio.Event:
+        """Set when PostgreSQL is to be looked at again at once; a new one at each call."""
+        self._poke = anyio.Event()
+        return self._poke
 
     def is_begun(self) -> bool:
         """Does the timeline of the last reign exist? The disk knows, should the memory not have been told."""
@@ -265,14 +248,9 @@ class Agent:
     def trouble(self, code: str, text: str | None) -> None:
         """Set or clear a lasting problem."""
         if text is None:
-            self._problems.pop(code, None)
+            self.problems.pop(code, None)
         else:
-            self._problems[code] = Problem(code=code, text=text)
-        self.publish()
-
-    async def look_now(self) -> None:
-        """After a promotion: what it is now is to be known at once, not at the next turn."""
-        await self._look(1)
+            self.problems[code] = Problem(code=code, text=text)
         self.publish()
 
     # The loops
@@ -281,8 +259,8 @@ class Agent:
         """Run for ever."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._work)
-            tasks.start_soon(self._watch)
-            tasks.start_soon(self._reign)
+            tasks.start_soon(watching.watch, self)
+            tasks.start_soon(ruling.rule, self)
 
     async def end(self) -> None:
         """SIGTERM: no further work, and a fast shutdown."""
@@ -294,6 +272,7 @@ class Agent:
 
     async def _work(self) -> None:
         while not self.ending:
+            await anyio.lowlevel.checkpoint()
             self._wake = anyio.Event()
             now = anyio.current_time()
             action = duty.duty(self._facts(), now)
@@ -308,9 +287,9 @@ class Agent:
         if rest.reason != self._why:
             logger.debug("rest: {}", rest.reason)
         self._why = rest.reason
-        self._problems.pop("duty", None)
+        self.problems.pop("duty", None)
         if rest.problem is not None:
-            self._problems["duty"] = rest.problem
+            self.problems["duty"] = rest.problem
         self.publish()
         with anyio.move_on_after(3600.0 if rest.until is None else max(0.0, rest.until - now)):
             await self._wake.wait()
@@ -334,7 +313,7 @@ class Agent:
             self._note_failure(action, failure)
         elif not scope.cancelled_caught:
             self._failures, self._failed = 0, None
-            self._problems.pop("work", None)
+            self.problems.pop("work", None)
         self.publish()
         self.notify()
 
@@ -349,7 +328,7 @@ class Agent:
         disk = "disk full" in failure.reason
         if disk or isinstance(action, duty.Create | duty.Clone | duty.Rewind | duty.Promote) or self._failures >= 10:
             code = "disk-full" if disk else f"{type(action).__name__.lower()}-failed"
-            self._problems["work"] = Problem(code=code, text=failure.reason)
+            self.problems["work"] = Problem(code=code, text=failure.reason)
 
     def _overtake(self) -> None:
         """A newer word: whatever is being done is done for an older one."""
@@ -379,140 +358,10 @@ class Agent:
             ended_at=postmaster.ended_at,
         )
 
-    async def _watch(self) -> None:
-        """Look at PostgreSQL again and again; slow or silent, it is only a fact."""
-        turn = 0
-        while True:
-            self._poke = anyio.Event()
-            if self.postmaster.state is Postgres.RUNNING:
-                try:
-                    await self._look(turn)
-                except Again as exc:
-                    logger.debug("{}", exc)
-            elif self.postmaster.state is Postgres.STARTING and self._job is None:
-                waited = anyio.current_time() - self.postmaster.started_at
-                self.progress = Progress(what="recovery") if waited > 1.0 else None
-            if self.postmaster.crashes >= CRASH_LOOP:
-                lines = " / ".join(list(self.postmaster.lines)[-TOLD_LINES:])
-                self._problems["crash"] = Problem(
-                    code="crash-loop", text=f"PostgreSQL ended {self.postmaster.crashes} times in a row: {lines}"
-                )
-            else:
-                self._problems.pop("crash", None)
-            self.publish()
-            turn += 1
-            with anyio.move_on_after(LOOK_BUSY if self._is_busy() else LOOK_REST):
-                await self._poke.wait()
-
-    def _is_busy(self) -> bool:
-        if self._job is not None or self.postmaster.state not in (Postgres.RUNNING, Postgres.STOPPED):
-            return True
-        order = self.order
-        if self.role is Role.PRIMARY:
-            force = self.throne.in_force if self.throne else None
-            return order is None or force is None or force.revision != order.revision
-        return self.upstream is not None and (self.sight is None or not self.sight.streaming)
-
-    async def _look(self, turn: int) -> None:
-        starts = self.postmaster.starts
-        sight = await self._observer.look()
-        if starts != self.postmaster.starts or self.postmaster.state is not Postgres.RUNNING:
-            return
-        self.sight = sight
-        self.hearing.note_standbys(sight.replies, sight.at)
-        if sight.recovery and sight.streaming and self.upstream is not None:
-            self.hearing.streamed_at = sight.at
-            self.follow_failures = 0
-            self.postmaster.trouble = duty.Trouble.NONE
-            if sight.timeline:
-                self.position = Position(timeline=sight.timeline, lsn=sight.receive)
-        elif not sight.recovery and sight.timeline:
-            self.position = Position(timeline=sight.timeline, lsn=sight.insert)
-        if self.role is Role.PRIMARY and sight.recovery and not self.ascended:
-            logger.error("PostgreSQL is in recovery though it was started as primary")
-        settings = self.memory.circumstances.settings
-        if settings.digest not in (self.files.digest, self._refused_digest):
-            await act.adopt(self)
-            self._refused_digest = settings.digest
-            self._pending = await self._observer.pending_restart()
-        elif turn % 20 == 0:
-            self._pending = await self._observer.pending_restart()
-
-    async def _reign(self) -> None:
-        """As long as the same order reigns over the same postgres: one run of a primary's duties."""
-        while True:
-            order = self.reigns()
-            if order is None:
-                await self.changed()
-                continue
-            key = (self.postmaster.starts, order.key, self.memory.circumstances.settings.digest)
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._rule, order)
-                while (now := self.reigns()) is not None and key == (
-                    self.postmaster.starts,
-                    now.key,
-                    self.memory.circumstances.settings.digest,
-                ):
-                    await self.changed()
-                tasks.cancel_scope.cancel()
-
-    async def _rule(self, order: Order) -> None:
-        throne = self.throne
-        if throne is None or throne.starts != self.postmaster.starts:
-            return
-        while True:
-            try:
-                await act.rule(self, throne, order)
-                self._problems.pop("reign", None)
-                self.publish()
-                return
-            except Refused as exc:
-                throne.opened = False
-                self.trouble("reign", exc.reason)
-                logger.error("{}", exc)
-                await anyio.sleep(5.0)
-            except Again as exc:
-                logger.warning("{}", exc)
-                await anyio.sleep(max(0.1, exc.after))
-
-    # Helpers
-
     async def _keep(self, memory: Memory) -> None:
         with anyio.CancelScope(shield=True):
-            await to_thread.run_sync(state.save, self.config, memory)
+            try:
+                await to_thread.run_sync(state.save, self.config, memory)
+            except OSError as exc:
+                raise Refused(f"cannot write {self.config.state_file}: {exc.strerror}") from exc
             self.memory = memory
-
-    def _compose(self) -> MemberReport:
-        memory, sight = self.memory, self.sight
-        serving, _ = self.serving()
-        usage = shutil.disk_usage(self.config.volume)
-        streaming = self.upstream is not None and sight is not None and sight.streaming
-        return MemberReport(
-            cluster=memory.cluster,
-            member=memory.member,
-            boot=self.boot,
-            sequence=self._report.sequence + 1 if hasattr(self, "_report") else 1,
-            data=memory.told_data,
-            incarnation=memory.incarnation,
-            system_id=memory.system_id,
-            promised=memory.promised,
-            accepted=memory.order.key if memory.order else None,
-            heeded=self.heeded,
-            reigned=memory.reigned,
-            postgres=self.postmaster.state,
-            role=self.role,
-            serving=serving,
-            position=self.position,
-            settled=self.is_settled(),
-            in_force=self.throne.in_force if self.throne and self.role is Role.PRIMARY else None,
-            walsenders=sight.walsenders if sight else (),
-            upstream=self.upstream.primary if self.upstream and streaming else None,
-            lag=sight.behind if sight and sight.recovery else None,
-            progress=self.progress,
-            problem=next(iter(self._problems.values()), None),
-            pending_restart=self._pending,
-            settings_digest=self.files.digest,
-            version=self._version,
-            disk_free=usage.free >> 20 << 20,
-            disk_total=usage.total,
-        )

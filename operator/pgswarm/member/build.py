@@ -53,7 +53,7 @@ async def clone(config: Config, address: str, tell: Tell, *, slot: bool) -> None
     """A base backup of the primary at `address` in `pgdata.new`. Raises Refused('disk-full …') or Again."""
     await _clear(config.fresh)
     meter = Meter("clone", tell)
-    with _Password(config) as passfile:
+    with Password(config) as passfile:
         source = render.conninfo(
             hostaddr=address, port=str(config.postgres_port), user=REPLICATION_ROLE, passfile=str(passfile),
             application_name=render.CLONE_NAME, connect_timeout="5", tcp_user_timeout="30000",
@@ -79,7 +79,7 @@ async def clone(config: Config, address: str, tell: Tell, *, slot: bool) -> None
 async def rewind(config: Config, address: str, tell: Tell) -> bool:
     """Turn PGDATA back to where it left the line of the primary at `address`; False if that cannot be done."""
     meter = Meter("rewind", tell)
-    with _Password(config) as passfile:
+    with Password(config) as passfile:
         source = render.conninfo(
             hostaddr=address, port=str(config.postgres_port), user=REPLICATION_ROLE, passfile=str(passfile),
             dbname="postgres", application_name="pgswarm-rewind", connect_timeout="5", tcp_user_timeout="30000",
@@ -135,7 +135,7 @@ class Meter:
         self._tell(Progress(what=self._what, done=self.done, total=self.total, rate=self._rate))
 
 
-class _Password:
+class Password:
     """A password file for one program, gone when it is."""
 
     def __init__(self, config: Config) -> None:

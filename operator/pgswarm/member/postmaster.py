@@ -99,7 +99,10 @@ class Postmaster:
     async def stop(self, *, patience: float = FAST_STOP) -> None:
         """Fast shutdown, then an immediate one, then the end of every process. Returns when nothing is left."""
         process = self._process
-        if process is None or process.code is not None:
+        if process is None:
+            return
+        if process.code is not None:
+            self._ended(process)
             return
         self._asked_to_stop = True
         self.state = Postgres.STOPPING

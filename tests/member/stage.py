@@ -29,6 +29,7 @@ from pgswarm.core.orders import Circumstances, OrderMessage, Settings, order_for
 from pgswarm.core.record import Place, Record
 from pgswarm.core.reports import MemberReport
 from pgswarm.core.wal import Reign, next_timeline
+from pgswarm.member.config import from_environment
 from pgswarm.wire import Answer, bearer
 
 CLUSTER = "main"
@@ -189,15 +190,38 @@ class Member:
     async def until_streaming(self, deadline: float = 60.0) -> MemberReport:
         return await self.until("streaming", lambda report: report.upstream is not None, deadline)
 
-    async def sql(self, query: str, *, timeout: float = 10.0, dbname: str = "app") -> list[tuple[Any, ...]]:
-        """As the application: over the network, with its password."""
+    @asynccontextmanager
+    async def client(self, dbname: str = "app") -> AsyncIterator[psycopg.AsyncConnection[tuple[Any, ...]]]:
+        """A connection as the application makes it."""
         async with await psycopg.AsyncConnection.connect(
             host=self.address, port=self.postgres_port, user="app", password=OWNER_PASSWORD, dbname=dbname,
             connect_timeout=5, autocommit=True,
         ) as connection:  # fmt: skip
+            yield connection
+
+    async def sql(self, query: str, *, timeout: float = 10.0, dbname: str = "app") -> list[tuple[Any, ...]]:
+        """As the application: over the network, with its password."""
+        async with self.client(dbname) as connection:
             with anyio.fail_after(timeout):
                 cursor = await connection.execute(query.encode())
                 return await cursor.fetchall() if cursor.description else []
+
+    async def ended(self, deadline: float = 20.0) -> int:
+        """The exit code of the agent, once it has ended."""
+        assert self.process is not None
+        with anyio.fail_after(deadline):
+            while True:
+                code = self.process.poll()
+                if code is not None:
+                    return code
+                await anyio.sleep(0.02)
+
+    def control_data(self) -> str:
+        """What pg_controldata says of a data directory at rest."""
+        names = {"PGSWARM_CLUSTER": CLUSTER, "PGSWARM_MEMBER": self.name, "PGSWARM_SOCKET_DIR": "/tmp"}
+        program = from_environment(names).program("pg_controldata")
+        argv = [*unprivileged(), program, "-D", str(self.volume / "pgdata")]
+        return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=10).stdout
 
     def root(self, query: str, *, timeout: float = 10.0) -> str:
         """As the superuser, over the agent's socket."""
@@ -280,7 +304,9 @@ class Stage:
                 member.process.kill()
                 member.process.wait()
         give_up = time.monotonic() + 10
-        while time.monotonic() < give_up and _postgres_in(self.folder):
+        while time.monotonic() < give_up:
+            if not _postgres_in(self.folder):
+                return
             await anyio.sleep(0.02)
         for pid in _postgres_in(self.folder):
             os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,81 @@
+"""What the agent says of itself: the report, and whether clients may be sent here, with the reason.
+
+Nothing is asked here and nothing waits: everything is what the agent knows at this moment, so the door can answer
+whatever PostgreSQL does.
+"""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from pgswarm.core.reports import MemberReport, Postgres, Role, Serving
+
+if TYPE_CHECKING:
+    from pgswarm.member.agent import Agent
+
+HANG = 2.0
+"""Seconds without an answer after which a running PostgreSQL serves nobody."""
+
+
+def serving(agent: Agent, now: float) -> tuple[Serving, str]:
+    """What clients may be sent here for, and why not."""
+    if agent.postmaster.state is not Postgres.RUNNING or agent.ending:
+        return Serving.NONE, f"PostgreSQL is {agent.postmaster.state.value}"
+    if agent.sight is None or now - agent.sight.at > HANG:
+        return Serving.NONE, "PostgreSQL does not answer"
+    if agent.role is Role.PRIMARY:
+        return _as_primary(agent, now)
+    streamed = agent.hearing.streamed_at
+    limit = agent.memory.circumstances.settings.isolation_timeout
+    if agent.upstream is not None and streamed is not None and now - streamed <= limit:
+        return Serving.REPLICA, "streaming"
+    return Serving.NONE, "no stream from the primary"
+
+
+def report(agent: Agent, now: float, sequence: int) -> MemberReport:
+    """Everything, composed anew."""
+    memory, sight = agent.memory, agent.sight
+    usage = shutil.disk_usage(agent.config.volume)
+    streaming = agent.upstream is not None and sight is not None and sight.streaming
+    return MemberReport(
+        cluster=memory.cluster,
+        member=memory.member,
+        boot=agent.boot,
+        sequence=sequence,
+        data=memory.told_data,
+        incarnation=memory.incarnation,
+        system_id=memory.system_id,
+        promised=memory.promised,
+        accepted=memory.order.key if memory.order else None,
+        heeded=agent.heeded,
+        reigned=memory.reigned,
+        postgres=agent.postmaster.state,
+        role=agent.role,
+        serving=serving(agent, now)[0],
+        position=agent.position,
+        settled=agent.is_settled(),
+        in_force=agent.throne.in_force if agent.throne and agent.role is Role.PRIMARY else None,
+        walsenders=sight.walsenders if sight else (),
+        upstream=agent.upstream.primary if agent.upstream and streaming else None,
+        lag=sight.behind if sight and sight.recovery else None,
+        progress=agent.progress,
+        problem=next(iter(agent.problems.values()), None),
+        pending_restart=agent.pending_restart,
+        settings_digest=agent.files.digest,
+        version=agent.version,
+        disk_free=usage.free >> 20 << 20,
+        disk_total=usage.total,
+    )
+
+
+def _as_primary(agent: Agent, now: float) -> tuple[Serving, str]:
+    order = agent.reigns()
+    if order is None:
+        return Serving.NONE, "no order holds for this reign"
+    if agent.throne is None or not agent.throne.opened:
+        return Serving.NONE, agent.throne.why if agent.throne else "not open yet"
+    timeout = agent.memory.circumstances.settings.isolation_timeout
+    if (order.peers or order.sync.k) and agent.hearing.is_isolated(now, timeout):
+        return Serving.NONE, "isolated: neither an operator nor a streaming standby was heard"
+    return Serving.PRIMARY, f"primary of term {order.term}"

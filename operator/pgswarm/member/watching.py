@@ -1,0 +1,96 @@
+"""The look at PostgreSQL, again and again: quickly while something changes, rarely at rest.
+
+A look that gets no answer is a fact like any other (a report without a fresh one serves nobody); a document's new
+settings are taken here too, since only a PostgreSQL that answers can take them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+from loguru import logger
+
+from pgswarm.core import duty
+from pgswarm.core.reports import Postgres, Problem, Progress, Role
+from pgswarm.core.wal import Position
+from pgswarm.errors import Again
+from pgswarm.member import act
+
+if TYPE_CHECKING:
+    from pgswarm.member.agent import Agent
+
+LOOK_BUSY, LOOK_REST = 0.15, 0.5
+"""Seconds between two looks while something changes, and at rest."""
+
+PENDING_EVERY = 20
+"""Looks between two questions for parameters that wait for a restart."""
+
+SLOW_START = 1.0
+"""Seconds of starting after which it is told as recovery."""
+
+CRASH_LOOP = 3
+TOLD_LINES = 3
+
+
+async def watch(agent: Agent) -> None:
+    """Look for ever."""
+    turn = 0
+    while True:
+        poked = agent.poked()
+        if agent.postmaster.state is Postgres.RUNNING:
+            try:
+                await look(agent, settings_too=turn % PENDING_EVERY == 0)
+            except Again as exc:
+                logger.debug("{}", exc)
+        elif agent.postmaster.state is Postgres.STARTING and not agent.is_working:
+            slow = anyio.current_time() - agent.postmaster.started_at > SLOW_START
+            agent.progress = Progress(what="recovery") if slow else None
+        _note_crashes(agent)
+        agent.publish()
+        turn += 1
+        with anyio.move_on_after(LOOK_BUSY if _is_busy(agent) else LOOK_REST):
+            await poked.wait()
+
+
+async def look(agent: Agent, *, settings_too: bool = True) -> None:
+    """One look. Raises Again if PostgreSQL does not answer."""
+    starts = agent.postmaster.starts
+    sight = await agent.observer.look()
+    if starts != agent.postmaster.starts or agent.postmaster.state is not Postgres.RUNNING:
+        return
+    agent.sight = sight
+    agent.hearing.note_standbys(sight.replies, sight.at)
+    if sight.recovery and sight.streaming and agent.upstream is not None:
+        agent.hearing.streamed_at = sight.at
+        agent.follow_failures = 0
+        agent.postmaster.trouble = duty.Trouble.NONE
+        if sight.timeline:
+            agent.position = Position(timeline=sight.timeline, lsn=sight.receive)
+    elif not sight.recovery and sight.timeline:
+        agent.position = Position(timeline=sight.timeline, lsn=sight.insert)
+    settings = agent.memory.circumstances.settings
+    if settings.digest not in (agent.files.digest, agent.refused_digest):
+        await act.adopt(agent)
+        settings_too = True
+    if settings_too:
+        agent.pending_restart = await agent.observer.pending_restart()
+
+
+def _is_busy(agent: Agent) -> bool:
+    if agent.is_working or agent.postmaster.state not in (Postgres.RUNNING, Postgres.STOPPED):
+        return True
+    order = agent.order
+    if agent.role is Role.PRIMARY:
+        force = agent.throne.in_force if agent.throne else None
+        return order is None or force is None or force.revision != order.revision
+    return agent.upstream is not None and (agent.sight is None or not agent.sight.streaming)
+
+
+def _note_crashes(agent: Agent) -> None:
+    crashes = agent.postmaster.crashes
+    if crashes < CRASH_LOOP:
+        agent.problems.pop("crash", None)
+        return
+    lines = " / ".join(list(agent.postmaster.lines)[-TOLD_LINES:])
+    agent.problems["crash"] = Problem(code="crash-loop", text=f"PostgreSQL ended {crashes} times in a row: {lines}")
