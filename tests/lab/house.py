@@ -125,6 +125,7 @@ def installed() -> Iterator[Whole]:
     run([str(LAB), "up"], text=None, deadline=900, environment=None)
     run([str(LAB), "images"], text=None, deadline=900, environment=None)
     stage = LabStage()
+    stage.uninstall(CLUSTER)  # what a demo or an earlier run has left
     house = Whole(stage, stage.owner_password())
     stage.write_document(house.document())
     stage.install()

@@ -9,6 +9,7 @@ Everything goes through the docker client and the lab's own verbs, as a person's
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import secrets
@@ -77,7 +78,8 @@ class Stage:
                 self.docker("service", "rm", name)
         self.docker("stack", "rm", STACK)
         for node in range(1, len(self.nodes) + 1):
-            wait_for(lambda node=node: self._emptied(cluster, node), f"no container or volume left on node {node}", 120)
+            what = f"no container or volume left on node {node}"
+            wait_for(functools.partial(self._emptied, cluster, node), what, 120)
         for kind, name in (
             ("config", f"pgswarm.{cluster}"),
             ("secret", f"{cluster}-owner"),
