@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
@@ -84,7 +84,7 @@ async def test_a_switchover_refuses_no_new_connection_and_cuts_the_old_sessions(
 
 
 async def test_connections_held_by_the_gate_go_through_as_soon_as_a_primary_serves(
-    world: World, router: RouterProcess, record_property: Callable[[str, object], None]
+    world: World, router: RouterProcess
 ) -> None:
     world.members["pg-1"].turn_away()
     await router.until(lambda report: report.primary is None)
@@ -104,8 +104,7 @@ async def test_connections_held_by_the_gate_go_through_as_soon_as_a_primary_serv
         opened = anyio.current_time()
         world.members["pg-2"].lead(2)
     pauses = sorted(moment - opened for moment in through)
-    record_property("held_p50_ms", round(pauses[25] * 1000, 1))
-    record_property("held_max_ms", round(pauses[-1] * 1000, 1))
+    print(f"held connections were through after {pauses[25]:.3f} s (median), {pauses[-1]:.3f} s (last)")
     assert pauses[-1] < 2
 
 
