@@ -167,6 +167,8 @@ def prune_cache(lab: settings.Lab, asked: argparse.Namespace) -> None:
 def _shape(lab: settings.Lab, asked: argparse.Namespace) -> settings.Shape:
     """What was asked for, or what stands; never a silent mixture of both."""
     standing = lab.shape()
+    if standing is not None and os.environ.get("PGSWARM_LAB_NET", f"{lab.net}.0") != f"{lab.net}.0":
+        raise talk.LabError(f"this lab stands on {lab.net}.0: `lab down` first to have it on another network")
     says_nothing = asked.names is None and asked.nodes is None and not asked.workers and not asked.fast_swarm
     if standing is not None and says_nothing:
         return standing

@@ -95,7 +95,7 @@ class Lab:
     def keep(self, shape: Shape) -> None:
         self.data.mkdir(parents=True, exist_ok=True)
         fresh = self.data / "shape.json.new"
-        fresh.write_text(json.dumps(dataclasses.asdict(shape), indent=1))
+        fresh.write_text(json.dumps({"net": self.net, **dataclasses.asdict(shape)}, indent=1))
         fresh.rename(self.data / "shape.json")
 
     def standing(self) -> Shape:
@@ -128,7 +128,8 @@ def from_environment(environ: Mapping[str, str]) -> Lab:
     prefix = environ.get("PGSWARM_LAB", "lab")
     if not re.fullmatch(r"[a-z][a-z0-9]{0,9}", prefix):
         raise talk.LabError(f"PGSWARM_LAB={prefix!r}: up to ten small letters and digits (device names are short)")
-    network = environ.get("PGSWARM_LAB_NET", "10.213.7.0")
+    data = pathlib.Path("/var/lib/pgswarm-lab") / prefix
+    network = _kept_network(data) or environ.get("PGSWARM_LAB_NET", "10.213.7.0")
     try:
         parsed = ipaddress.IPv4Network(f"{network}/24")
     except ValueError as error:
@@ -137,9 +138,17 @@ def from_environment(environ: Mapping[str, str]) -> Lab:
         prefix=prefix,
         net=str(parsed.network_address).rpartition(".")[0],
         run=pathlib.Path("/run/pgswarm-lab") / prefix,
-        data=pathlib.Path("/var/lib/pgswarm-lab") / prefix,
+        data=data,
         cache=pathlib.Path(environ.get("PGSWARM_LAB_CACHE", "/var/cache/pgswarm-lab")),
     )
+
+
+def _kept_network(data: pathlib.Path) -> str | None:
+    """A lab that stands keeps its network, so that its prefix is enough to name it."""
+    try:
+        return f"{json.loads((data / 'shape.json').read_text())['net']}.0"
+    except (FileNotFoundError, KeyError):
+        return None
 
 
 @contextlib.contextmanager
