@@ -97,7 +97,11 @@ def pull_all(lab: Lab, environ: Mapping[str, str]) -> None:
 def _builder(lab: Lab) -> Iterator[rooms.Room]:
     room = rooms.outside(lab)
     socket = room.seen / "builder.sock"
-    _end_builder(room)  # one that an interrupted command left
+    group = rootfs.work_group(lab, "build")
+    cgroups.end(group)  # one that an interrupted command left, perhaps in another lab
+    cgroups.create(f"{group}/init")
+    talk.run(rooms.inside(room, ["rm", "-f", "/run/docker.pid"]))
+    socket.unlink(missing_ok=True)
     flags = ["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"]
     rooms.start_daemon(
         room,
@@ -109,9 +113,10 @@ def _builder(lab: Lab) -> Iterator[rooms.Room]:
             *flags,
             f"--insecure-registry={lab.registry}",
             "--exec-opt=native.cgroupdriver=cgroupfs",
-            f"--cgroup-parent=/{cgroups.TOP}/{room.group}/containers",
+            f"--cgroup-parent=/{cgroups.TOP}/{group}/containers",
             "--storage-driver=overlay2",
         ],
+        group=group,
     )
     try:
         talk.until(
@@ -122,19 +127,14 @@ def _builder(lab: Lab) -> Iterator[rooms.Room]:
         )
         yield room
     finally:
-        _end_builder(room)
-
-
-def _end_builder(room: rooms.Room) -> None:
-    """The builder and its containerd, gone: the registry beside them stays."""
-    talk.works(rooms.inside(room, ["pkill", "-TERM", "-x", "dockerd"]))
-    talk.until(
-        lambda: not talk.works(rooms.inside(room, ["pgrep", "-x", "dockerd|containerd"])),
-        what="the builder's end",
-        deadline=READY_WITHIN,
-        show=lambda: talk.tail(room.log("builder")),
-    )
-    talk.run(rooms.inside(room, ["rm", "-f", "/run/docker.pid", "/outside/builder.sock"]))
+        talk.works(rooms.inside(room, ["pkill", "-TERM", "-x", "dockerd"]))
+        talk.until(
+            lambda: not cgroups.processes(group),
+            what="the builder's end",
+            deadline=READY_WITHIN,
+            show=lambda: talk.tail(room.log("builder")),
+        )
+        cgroups.end(group)
 
 
 def _copy_context(context: pathlib.Path) -> None:

@@ -126,8 +126,8 @@ def shut(rooms: Sequence[Room]) -> None:
                 file.unlink()
 
 
-def inside(room: Room, argv: Sequence[str], *, environment: Sequence[str] = ()) -> list[str]:
-    """The command line that runs `argv` as a process of the room."""
+def inside(room: Room, argv: Sequence[str], *, environment: Sequence[str] = (), group: str | None = None) -> list[str]:
+    """The command line that runs `argv` as a process of the room (in another control group, if one is named)."""
     pid = room.pid()
     if pid is None:
         raise talk.LabError(f"{room.name} is off: `lab start {room.name}` first")
@@ -136,14 +136,14 @@ def inside(room: Room, argv: Sequence[str], *, environment: Sequence[str] = ()) 
     spaces = ["--net"] if room.own_network else []
     enter = ["nsenter", f"--target={pid}", *spaces, "--mount", "--uts", "--ipc", "--pid", "--"]
     clean = ["env", "-i", f"PATH={PATH}", "HOME=/root", "LANG=C.UTF-8", *environment]
-    return in_group(f"{room.group}/init", [*enter, *clean, *argv])
+    return in_group(f"{group or room.group}/init", [*enter, *clean, *argv])
 
 
-def start_daemon(room: Room, name: str, argv: Sequence[str]) -> None:
+def start_daemon(room: Room, name: str, argv: Sequence[str], *, group: str | None = None) -> None:
     """Start a long-running process: a child of the room's first process, with a log in the folder `seen`."""
     line = 'log=$1; shift; exec "$@" >>"$log" 2>&1 </dev/null'
     daemon = ["setsid", "--fork", "sh", "-c", line, "sh", f"/outside/{name}.log", *argv]
-    talk.run(inside(room, daemon), name=f"start of {name}")
+    talk.run(inside(room, daemon, group=group), name=f"start of {name}")
 
 
 def in_group(group: str, argv: Sequence[str]) -> list[str]:

@@ -58,6 +58,15 @@ def in_use() -> list[str]:
     return sorted(group for group in cgroups.children("") if not group.startswith("_") and cgroups.processes(group))
 
 
+def work_group(lab: Lab, work: str) -> str:
+    """The control group of work on the cache: of each cache, not of each lab, as the cache's lock says who may.
+
+    So whoever has the lock can end what an earlier holder, killed half-way, left running. The underscore keeps
+    these groups apart from the prefixes of labs.
+    """
+    return f"_{_fingerprint(str(lab.cache))}_{work}"
+
+
 def extra_certificates() -> list[pathlib.Path]:
     return sorted(CERTIFICATES.glob("**/*.crt"))
 
@@ -138,10 +147,10 @@ def _made(lab: Lab, name: str, recipe: object, make: Callable[[pathlib.Path], No
     final, fresh, note = lab.cache / name, lab.cache / f"{name}.new", lab.cache / f"{name}.recipe"
     if note.exists() and note.read_text() == _fingerprint(recipe):
         return final
-    cgroups.end(_work_group(lab))
+    cgroups.end(work_group(lab, "make"))
     shutil.rmtree(fresh, ignore_errors=True)
     make(fresh)
-    cgroups.end(_work_group(lab))
+    cgroups.end(work_group(lab, "make"))
     note.unlink(missing_ok=True)
     shutil.rmtree(final, ignore_errors=True)
     fresh.rename(final)
@@ -151,16 +160,11 @@ def _made(lab: Lab, name: str, recipe: object, make: Callable[[pathlib.Path], No
 
 def _work(lab: Lab, argv: list[str]) -> None:
     """Run one step in the cache's control group and in its own mount namespace: nothing of it can stay behind."""
-    group = f"{_work_group(lab)}/init"
+    group = f"{work_group(lab, 'make')}/init"
     cgroups.create(group)
     apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]
     step = rooms.in_group(group, [*apart, *argv])
     talk.run(step, deadline=20 * MINUTES, log=lab.cache / "make.log", name=argv[0])
-
-
-def _work_group(lab: Lab) -> str:
-    """One for each cache; the underscore keeps it apart from the prefixes of labs."""
-    return f"_{_fingerprint(str(lab.cache))}"
 
 
 def _fingerprint(recipe: object) -> str:
