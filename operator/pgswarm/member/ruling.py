@@ -1,8 +1,8 @@
 """A reign as a task: for as long as the same order reigns over the same postgres, a primary's duties are done once.
 
 `reign` knows how each of them is done; here is only their order, and that a failure is tried again while the reign
-lasts. First what clients wait for (sync in force, doors), then what the others wait for (slots, roles), at last the
-checkpoint that a rewind of somebody else will ask for.
+lasts. First what clients and standbys wait for (sync in force, doors, slots), then the roles, at last the checkpoint
+that a rewind of somebody else will ask for.
 """
 
 from __future__ import annotations
@@ -72,12 +72,14 @@ async def _once(agent: Agent, throne: reign.Throne, order: Order) -> None:
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_tell, agent, throne)
-            await reign.hold(config, agent.files, agent.postmaster, throne, order)
+            async with anyio.create_task_group() as work:
+                # At once, not after: a standby that the doors wait for cannot stream without its slot.
+                work.start_soon(reign.keep_slots, config, order)
+                await reign.hold(config, agent.files, agent.postmaster, throne, order)
             tasks.cancel_scope.cancel()
     except* Failure as group:
         raise _first(group) from group
     agent.publish()
-    await reign.keep_slots(config, order)
     await act.install(agent)
     if agent.checkpoint_owed:
         await reign.checkpoint(config)
