@@ -73,6 +73,15 @@ class Whole:
         status = self.status()
         return [one["name"] for one in status["members"] if one["name"] != status["primary"]]
 
+    def standbys_by_hand(self) -> list[str]:
+        """Members whose PostgreSQL says that it is in recovery; needs no operator."""
+        found = []
+        for member in MEMBERS:
+            one = self.stage.container(self.service(member))
+            folder = self.stage.docker("exec", one.id, "ls", "/var/lib/pgswarm/pgdata", node=one.node)
+            found += [member] if "standby.signal" in folder else []
+        return found
+
     def node_of(self, member: str) -> int:
         return self.stage.node_of(member, self.status())
 

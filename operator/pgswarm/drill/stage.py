@@ -203,9 +203,7 @@ class LabStage(Stage):
         found = [row for row in rows if len(row) > 2 and row[1].count(".") == 3 and ":" not in row[1]]
         self.nodes = tuple(row[0] for row in found)
         self.hosts = tuple(row[1] for row in found)
-        lines = [line.removeprefix("export ") for line in self.lab("env", "1").splitlines() if "=" in line]
-        registry = dict(line.split("=", 1) for line in lines)["PGSWARM_REGISTRY"]
-        self.environment = {"PGSWARM_REGISTRY": f"{registry}/"}
+        self.environment = {"PGSWARM_REGISTRY": f"{self.socket(1)['PGSWARM_REGISTRY']}/"}
 
     def lab(self, *words: str, text: str | None = None, deadline: float = 900) -> str:
         """Run one verb of the lab; its output. Raises Broken."""
@@ -214,6 +212,11 @@ class LabStage(Stage):
     def docker(self, *words: str, node: int = 1, text: str | None = None, deadline: float = 120) -> str:
         command = [str(TOP / "stack" / "lab" / "lab"), "docker", str(node), "--", *words]
         return run(command, text=text, deadline=deadline, environment=self.environment)
+
+    def socket(self, node: int) -> dict[str, str]:
+        """The variables that point a docker client of this machine to one node's engine."""
+        lines = [line.removeprefix("export ") for line in self.lab("env", str(node)).splitlines() if "=" in line]
+        return dict(line.split("=", 1) for line in lines)
 
     def write_document(self, text: str) -> None:
         script = "mkdir -p /etc/pgswarm && cat > /etc/pgswarm/.new && mv /etc/pgswarm/.new /etc/pgswarm/main.yaml"
@@ -230,7 +233,7 @@ class CurrentStage(Stage):
         if state != ["active", "true"]:
             raise Broken("this engine is not a Swarm manager: run `docker swarm init`, then try again")
         self.nodes = (self.docker("info", "--format", "{{.Name}}").strip(),)
-        self.hosts = ("127.0.0.1",)
+        self.hosts = (self.docker("info", "--format", "{{.Swarm.NodeAddr}}").strip() or "127.0.0.1",)
 
     def docker(self, *words: str, node: int = 1, text: str | None = None, deadline: float = 120) -> str:
         return run(["docker", *words], text=text, deadline=deadline, environment=self.environment)

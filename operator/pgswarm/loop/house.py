@@ -112,6 +112,10 @@ class House:
             if error not in self.documents.errors:
                 logger.error("{}", error)
         self.documents = read
+        there = {found.cluster.name for found in read.clusters}
+        for name, worker in self.workers.items():
+            if name not in there:
+                worker.lookout.found = None  # the stored document stays in force
         for found in read.clusters:
             lookout = self._worker(found.cluster.name).lookout
             source = f"{self.identity.node_name}:{found.source}"
