@@ -25,6 +25,11 @@ CLUSTER = "main"
 DATABASE, OWNER = "cnv_project", "cnv_user"
 say = Console(highlight=False)
 
+REMOVAL = f"""docker service rm pgswarm_operator   # first: it would make the others again
+  docker service rm $(docker service ls -q --filter label=pgswarm.cluster={CLUSTER})
+  docker stack rm pgswarm; docker config rm pgswarm.{CLUSTER}
+  docker volume rm $(docker volume ls -q --filter label=pgswarm.cluster={CLUSTER})"""
+
 DOCUMENT = """\
 apiVersion: pgswarm/v1
 kind: PostgresCluster
@@ -102,6 +107,11 @@ def document(stage: Stage, instances: int) -> str:
 def play(stage: Stage) -> int:
     """The story; the exit code."""
     story = Story(stage)
+    if isinstance(stage, LabStage):
+        story.tell("what an earlier demo left is removed", lambda: stage.uninstall(CLUSTER))
+        story.chapters.clear()
+    elif f"pgswarm.{CLUSTER}" in stage.docker("config", "ls", "--format", "{{.Name}}").split():
+        raise Broken(f"this engine already has a cluster {CLUSTER}; the demo does not touch it")
     password = stage.owner_password()
 
     def begin() -> None:
@@ -189,7 +199,7 @@ def main() -> int:
     ):
         say.print(f"  {line}", markup=False)
     say.print(f"  http://{stage.hosts[0]}:8404/   (HAProxy's statistics)", markup=False)
-    say.print("to remove it:\n  " + ("make lab-down" if chosen.engine == "lab" else "docker stack rm pgswarm"))
+    say.print("to remove it:\n  " + ("make lab-down" if chosen.engine == "lab" else REMOVAL))
     return code
 
 

@@ -117,7 +117,7 @@ def _from_two(
     named = {member_of(name) for name in (*counted, *record.sync.names)}
     came = [name for name in streaming if member_of(name) not in named]
     back = [name for name in streaming if name in counted and name not in record.sync.names]
-    if not alive and back:
+    if back:
         reason = f"{member_of(back[0])} streams again: commits may wait for it too"
         return _write(record, reason, sync=Sync(k=1, names=(*record.sync.names, back[0])))
     if came and set(record.sync.names) == set(counted):

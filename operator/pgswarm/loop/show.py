@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import anyio
 
+from pgswarm.core import plan as plan_
 from pgswarm.core.status import Status, status_of
 from pgswarm.core.stored import Stored
 from pgswarm.loop.house import House
@@ -31,10 +33,15 @@ def status_of_worker(worker: Worker, errors: tuple[str, ...]) -> Status | None:
     if worker.world is None:
         return None
     stored = worker.lookout.stored
+    now = anyio.current_time()
+    world = worker.lookout.sighted(worker.world)
+    plan = worker.plan
+    if world.leader is not None:  # another operator acts; what it is about to do follows from what we see as well
+        plan = plan_.plan(replace(world, leader=None), now)
     return status_of(
-        worker.lookout.sighted(worker.world),
-        worker.plan,
-        anyio.current_time(),
+        world,
+        plan,
+        now,
         failed=worker.failed,
         errors=errors,
         source=stored.source if isinstance(stored, Stored) else "",
