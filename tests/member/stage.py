@@ -179,7 +179,10 @@ class Member:
             if report is not None and true(report):
                 return report
             await anyio.sleep(0.01)
-        raise AssertionError(f"{self.name} did not become {what} in {deadline} s; it says {report}\n{self.log[-6000:]}")
+        why = (await self.call("GET", "/primary")).text if report else "it does not answer"
+        raise AssertionError(
+            f"{self.name} did not become {what} in {deadline} s; it says {report} ({why})\n{self.log[-6000:]}"
+        )
 
     async def until_live(self) -> MemberReport:
         return await self.until("live", lambda report: True)
@@ -272,9 +275,11 @@ class Stage:
         record = first_record(*names)
         answer = await members[0].order(record, self.contacts, settings)
         assert answer.accepted, answer.reason
-        report = await members[0].until_primary()
+        report = await members[0].until("created", lambda report: report.system_id and report.role == "primary")
+        assert report.serving == "none", "what is not in the record yet may be made anew: nobody may write"
         record = record.amended("created", system_id=report.system_id)
         await self.give(record, settings)
+        await members[0].until_primary()
         for member in members[1:]:
             await member.until_streaming()
         return record

@@ -7,6 +7,7 @@ never a reason to wait: the connection is dropped and the next look makes a new 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import LiteralString
 
 import anyio
 
@@ -16,7 +17,7 @@ from pgswarm.errors import Again
 from pgswarm.member import sql
 from pgswarm.member.config import Config
 
-_LOOK = """
+_LOOK: LiteralString = """
 SELECT here.recovery,
        CASE WHEN here.recovery THEN NULL ELSE pg_current_wal_insert_lsn()::text END,
        CASE WHEN here.recovery THEN NULL ELSE pg_walfile_name(pg_current_wal_insert_lsn()) END,
@@ -28,13 +29,13 @@ SELECT here.recovery,
   LEFT JOIN pg_stat_wal_receiver AS receiver ON true
 """
 
-_SENDERS = """
+_SENDERS: LiteralString = """
 SELECT application_name, coalesce(state, ''), flush_lsn::text, replay_lsn::text,
        coalesce(extract(epoch FROM reply_time), 0)::float8
   FROM pg_stat_replication WHERE state IS DISTINCT FROM 'backup' ORDER BY application_name, pid
 """
 
-_PENDING = "SELECT name FROM pg_settings WHERE pending_restart ORDER BY name"
+_PENDING: LiteralString = "SELECT name FROM pg_settings WHERE pending_restart ORDER BY name"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,16 +60,12 @@ class Observer:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._connection: sql.Connection | None = None
+        self._asking: anyio.CancelScope | None = None
+        self._lock = anyio.Lock()
 
     async def look(self) -> Sight:
         """What it says now. Raises Again if it says nothing."""
-        connection = await self._connected()
-        try:
-            [row] = await sql.ask(connection, _LOOK)
-            rows = [] if row[0] else await sql.ask(connection, _SENDERS)
-        except BaseException:
-            self.forget()
-            raise
+        [row], rows = await self._ask(_LOOK, _SENDERS)
         recovery, insert, file, receive, replay, behind, status, received_tli, flushed = row
         received = _lsn(flushed) or _lsn(receive)
         return Sight(
@@ -89,22 +86,37 @@ class Observer:
 
     async def pending_restart(self) -> tuple[str, ...]:
         """Parameters that wait for a restart."""
-        connection = await self._connected()
-        try:
-            return tuple(row[0] for row in await sql.ask(connection, _PENDING))
-        except BaseException:
-            self.forget()
-            raise
+        [rows] = await self._ask(_PENDING)
+        return tuple(row[0] for row in rows)
 
     def forget(self) -> None:
-        """Drop the connection, whatever it is doing."""
+        """Drop the connection: PostgreSQL is another one now."""
+        if self._asking is not None:
+            # Never under the feet of who waits for its socket: the number of a closed one is soon another's.
+            self._asking.cancel()
+            return
         sql.drop(self._connection)
         self._connection = None
 
-    async def _connected(self) -> sql.Connection:
-        if self._connection is None or self._connection.closed:
-            self._connection = await sql.connect(self._config)
-        return self._connection
+    async def _ask(self, *queries: LiteralString) -> list[list[sql.Row]]:
+        """The rows of each, over the connection that is kept. One caller at a time."""
+        answers = []
+        async with self._lock:
+            with anyio.CancelScope() as self._asking:
+                try:
+                    if self._connection is None or self._connection.closed:
+                        self._connection = await sql.connect(self._config)
+                    for query in queries:
+                        answers.append(await sql.ask(self._connection, query))
+                except BaseException:
+                    sql.drop(self._connection)
+                    self._connection = None
+                    raise
+                finally:
+                    self._asking = None
+        if len(answers) < len(queries):
+            raise Again("PostgreSQL ended while it was asked", after=0.0)
+        return answers
 
 
 def _lsn(text: str | None) -> int:

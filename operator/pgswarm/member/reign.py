@@ -260,15 +260,24 @@ async def _taken_up(connection: sql.Connection, since: object) -> None:
         if not waiting:
             return
         if anyio.current_time() >= nudge:
-            await sql.ask(connection, "SET synchronous_commit = local")
-            await sql.ask(connection, "SELECT pg_logical_emit_message(true, 'pgswarm', 'nudge')")
-            await sql.ask(connection, "SET synchronous_commit = on")
+            await _nudge(connection)
             nudge, pause = anyio.current_time() + pause, min(0.5, pause * 1.5)
         await anyio.sleep(POLL)
 
 
+async def _nudge(connection: sql.Connection) -> None:
+    """One commit that waits for no standby, so that every standby has something to flush and to answer."""
+    await sql.ask(connection, "SET synchronous_commit = local")
+    await sql.ask(connection, "SELECT pg_logical_emit_message(true, 'pgswarm', 'nudge')")
+    await sql.ask(connection, "SET synchronous_commit = on")
+
+
 async def _force(connection: sql.Connection, order: Order) -> InForce:
     [[text]] = await sql.ask(connection, "SELECT pg_current_wal_insert_lsn()::text")
+    if order.sync.k:
+        # The insert position may lie behind a page's header, or a record that nobody flushes for seconds: without
+        # one more commit an idle cluster's standbys would never be seen to have flushed past it.
+        await _nudge(connection)
     logger.info("sync {} is in force (revision {}) from {}", order.sync, order.revision, text)
     return InForce(term=order.term, revision=order.revision, since=parse_lsn(text))
 

@@ -73,6 +73,9 @@ def _as_primary(agent: Agent, now: float) -> tuple[Serving, str]:
     order = agent.reigns()
     if order is None:
         return Serving.NONE, "no order holds for this reign"
+    if order.create:
+        # A volume lost now would be made anew under the same incarnation: nothing may be acknowledged before.
+        return Serving.NONE, "the record does not know this system yet"
     if agent.throne is None or not agent.throne.opened:
         return Serving.NONE, agent.throne.why if agent.throne else "not open yet"
     timeout = agent.memory.circumstances.settings.isolation_timeout
