@@ -221,6 +221,26 @@ async def test_arming_waits_for_the_checkpointer(stage: Stage) -> None:
         b.signal(signal.SIGCONT)
 
 
+async def test_a_postgresql_that_dies_while_it_is_armed_leaves_the_agent_alive(stage: Stage) -> None:
+    record = await stage.begun("a", "b")
+    a, b = stage.member("a"), stage.member("b")
+    boot = (await a.report()).boot
+    checkpointer = int(a.root("SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'"))
+    os.kill(checkpointer, signal.SIGSTOP)
+    record = record.amended("sync", sync=Sync(k=1, names=((await b.report()).incarnation or "",)))
+    await stage.give(record)
+    with anyio.fail_after(10):
+        while True:
+            if "not armed yet" in a.log:
+                break
+            await anyio.sleep(0.02)
+    os.kill(a.postmaster_pid, signal.SIGKILL)
+    os.kill(checkpointer, signal.SIGCONT)
+    report = await a.until("in force", lambda report: report.in_force and report.in_force.revision == record.revision)
+    assert report.boot == boot
+    assert "Traceback" not in a.log
+
+
 async def test_a_counted_member_is_never_seeded_anew(stage: Stage) -> None:
     record = await stage.begun("a", "b")
     a, b = stage.member("a"), stage.member("b")

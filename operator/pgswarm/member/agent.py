@@ -306,6 +306,9 @@ class Agent:
                 failure = exc
             except OSError as exc:
                 failure = Again(f"{type(action).__name__.lower()} failed: {exc.strerror or exc}")
+            except Exception as exc:  # a bug here must not end the agent, and PostgreSQL with it
+                logger.opt(exception=exc).error("{} failed: {}", type(action).__name__.lower(), exc)
+                failure = Again(f"{type(action).__name__.lower()} failed: {type(exc).__name__}: {exc}", after=2.0)
             finally:
                 self._job = None
                 self.progress = None

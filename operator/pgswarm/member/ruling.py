@@ -60,6 +60,9 @@ async def _until_done(agent: Agent, order: Order) -> None:
         except Again as exc:
             logger.warning("{}", exc)
             await anyio.sleep(max(0.1, exc.after))
+        except Exception as exc:  # a bug here must not end the agent, and PostgreSQL with it
+            logger.opt(exception=exc).error("a primary's duties failed: {}", exc)
+            await anyio.sleep(REFUSED_PAUSE)
         else:
             agent.trouble("reign", None)
             return
@@ -77,8 +80,12 @@ async def _once(agent: Agent, throne: reign.Throne, order: Order) -> None:
                 work.start_soon(reign.keep_slots, config, order)
                 await reign.hold(config, agent.files, agent.postmaster, throne, order)
             tasks.cancel_scope.cancel()
-    except* Failure as group:
-        raise _first(group) from group
+    except ExceptionGroup as group:
+        # Not `except*`: what is raised there comes out in a group again, and nobody would catch it.
+        failures, others = group.split(Failure)
+        if failures is None or others is not None:
+            raise
+        raise _first(failures) from group
     agent.publish()
     await act.install(agent)
     if agent.checkpoint_owed:

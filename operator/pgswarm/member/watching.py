@@ -43,6 +43,8 @@ async def watch(agent: Agent) -> None:
                 await look(agent, settings_too=turn % PENDING_EVERY == 0)
             except Again as exc:
                 logger.debug("{}", exc)
+            except Exception as exc:  # a bug here must not end the agent, and PostgreSQL with it
+                logger.opt(exception=exc).error("a look at PostgreSQL failed: {}", exc)
         elif agent.postmaster.state is Postgres.STARTING and not agent.is_working:
             slow = anyio.current_time() - agent.postmaster.started_at > SLOW_START
             agent.progress = Progress(what="recovery") if slow else None
