@@ -170,12 +170,17 @@ def title(step: Step) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """The last try of a key did not work."""
+    """The last try of a key did not work, or worked and was wanted again at once."""
 
     reason: str
     times: int
     retry_at: float
     lasting: bool  # a person or another document must change something
+    kind: str = ""  # of the step; only another try of the same kind waits. Empty: any
+
+    def delays(self, step: Step, now: float) -> bool:
+        """Must this step still wait? A record that must be written never waits because a document could not be."""
+        return now < self.retry_at and self.kind in ("", type(step).__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,10 +209,15 @@ class Plan:
 NOTHING = Plan()
 
 
+def is_fast(step: Step) -> bool:
+    """Is it on the way from a lost primary to the next one? Then no pause may grow long."""
+    return isinstance(step, (ReadRecord, WriteRecord, AskPromise, SendOrder, SendRouterOrder))
+
+
 def startable(plan: Plan, busy: frozenset[str], failed: dict[str, Failed], now: float) -> tuple[Step, ...]:
     """The steps that may begin now: their key is free and not in a pause after a failure."""
     return tuple(
         step
         for step in plan.steps
-        if step.key not in busy and (step.key not in failed or failed[step.key].retry_at <= now)
+        if step.key not in busy and not (step.key in failed and failed[step.key].delays(step, now))
     )

@@ -8,7 +8,8 @@ anything else happens; an order or a promise may be repeated any number of times
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any, assert_never
 
 import anyio
@@ -35,16 +36,32 @@ DEADLINE = 20.0
 ORDER_DEADLINE = 2.0
 PROMISE_DEADLINE = 5.0
 
+PLANNED_ANEW = 0.1
+"""Seconds until a step is tried again whose ground has moved."""
+
+MOST_SLOW = 3
+"""Slow steps under way at a time in one operator: a dead registry must not take every place at Docker's socket."""
+
 
 class Hands:
     """Performs the steps of one cluster."""
 
-    def __init__(self, lookout: Lookout, listing: Listing, swarm: Swarm, records: Records, agents: Agents) -> None:
+    def __init__(
+        self,
+        lookout: Lookout,
+        listing: Listing,
+        swarm: Swarm,
+        records: Records,
+        agents: Agents,
+        slow: anyio.CapacityLimiter,
+    ) -> None:
         self._lookout = lookout
         self._listing = listing
         self._swarm = swarm
         self._records = records
         self._agents = agents
+        self._slow = slow
+        self.still_wants: Callable[[steps.Step], bool] = lambda step: True
 
     async def perform(self, step: steps.Step) -> str:
         """Do it; the answer is one line of what came of it. Raises Failure, never anything else expected."""
@@ -56,6 +73,12 @@ class Hands:
         return outcome
 
     async def _perform(self, step: steps.Step) -> str:
+        if isinstance(step, (steps.EnsureNetwork, steps.EnsureSecret, steps.EnsureService)):
+            async with self._slow:
+                return await self._ensure(step)
+        return await self._perform_quickly(step)
+
+    async def _ensure(self, step: steps.EnsureNetwork | steps.EnsureSecret | steps.EnsureService) -> str:
         match step:
             case steps.EnsureNetwork(name=name):
                 await self._swarm.ensure_network(name, {settings.LABEL_KIND: "network"}, attachable=True)
@@ -66,6 +89,17 @@ class Hands:
                 return await self._seen("created")
             case steps.EnsureService():
                 return await self._ensure_service(step)
+
+    async def _perform_quickly(
+        self,
+        step: steps.StoreDocument
+        | steps.ReadRecord
+        | steps.WriteRecord
+        | steps.AskPromise
+        | steps.SendOrder
+        | steps.SendRouterOrder,
+    ) -> str:
+        match step:
             case steps.StoreDocument():
                 return await self._store(step)
             case steps.ReadRecord():
@@ -83,9 +117,15 @@ class Hands:
                 assert_never(step)
 
     async def _ensure_service(self, step: steps.EnsureService) -> str:
+        spec = await self._resolved(step.spec)
+        # An image may have taken its time. What is done now may stop a task, so it must be right now: the newest plan
+        # says whether, and the newest listing has the version that this was planned from.
         view = self._listing.view
         service = view.service(step.name) if isinstance(view, SwarmView) else None
-        spec = await self._resolved(step.spec)
+        if step.exists and not self.still_wants(step):
+            raise Again("something has changed meanwhile; planned anew", after=PLANNED_ANEW)
+        if step.exists and service is None:
+            raise Again("it is not there any more; planned anew", after=PLANNED_ANEW)
         if service is None:
             try:
                 await self._swarm.create_service(spec)
@@ -110,7 +150,9 @@ class Hands:
 
     async def _store(self, step: steps.StoreDocument) -> str:
         stored = self._lookout.stored
-        with self._reading_again_on_conflict():
+        if isinstance(stored, Stored) and stored.document is not None and stored.edited_at >= step.edited_at:
+            raise Conflict(f"a newer edit is in force by now, from {stored.source}")
+        async with self._reading_again():
             if isinstance(stored, Stored):
                 written = await self._records.write(
                     stored, document=step.document, edited_at=step.edited_at, source=step.source
@@ -129,13 +171,24 @@ class Hands:
         before = stored.record.revision if stored.record else 0
         if step.record.revision != before + 1:
             raise Conflict(f"planned revision {step.record.revision}, but the record is at {before} by now")
-        with self._reading_again_on_conflict():
+        async with self._reading_again():
             written = await self._records.write(stored, record=step.record)
         self._lookout.keep(written, anyio.current_time())
         return f"revision {step.record.revision} written"
 
-    def _reading_again_on_conflict(self) -> _OnConflict:
-        return _OnConflict(self._listing.bell.ring)
+    @asynccontextmanager
+    async def _reading_again(self) -> AsyncIterator[None]:
+        """After a write that was lost: read the record at once, not with the next listing, and let the failure rise."""
+        try:
+            yield
+        except Failure as failure:
+            logger.info("{}: the record is read again: {}", self._lookout.cluster, failure.reason)
+            try:
+                await self._reread()
+            except Failure as unread:
+                logger.info("{}: and cannot be read yet: {}", self._lookout.cluster, unread.reason)
+                self._listing.bell.ring()
+            raise
 
     async def _reread(self) -> None:
         asked_at = anyio.current_time()
@@ -147,6 +200,10 @@ class Hands:
         report = await self._agents.ask_promise(
             self._address(step.member), MEMBER_PORT, request, deadline=PROMISE_DEADLINE
         )
+        if (report.cluster, report.member) != (self._lookout.cluster, step.member):
+            # An address that was given to another since; the listing is about to say where the right one is.
+            self._listing.bell.ring()
+            raise Again(f"{report.member} of {report.cluster} answers at the address of {step.member}")
         self._lookout.take(step.member, report)
         return f"promised {report.promised}, has {report.position}"
 
@@ -178,18 +235,3 @@ class Hands:
         if address is None:
             raise Again(f"{member} has no address now")
         return address
-
-
-class _OnConflict:
-    """Ring for a new reading when a compare-and-set was lost, and let the failure rise."""
-
-    def __init__(self, ring: Callable[[], None]) -> None:
-        self._ring = ring
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
-        if isinstance(exc, Failure):
-            logger.info("the record is read again: {}", exc.reason)
-            self._ring()

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 
 from pgswarm.core.status import Status
+from pgswarm.errors import Again
 from pgswarm.wire import OPERATOR_PORT, bearer
 
 DEADLINE = 3.0
@@ -31,6 +32,8 @@ async def statuses(secret: str, address: str = "127.0.0.1", port: int = OPERATOR
                 if one["cluster"] in mine:
                     errors = list(dict.fromkeys([*found[one["cluster"]]["errors"], *one["errors"]]))
                     found[one["cluster"]] = {**one, "errors": errors}
+    if not found and here["errors"]:
+        raise Again("; ".join(here["errors"]))
     return tuple(Status.model_validate(found[name]) for name in sorted(found))
 
 

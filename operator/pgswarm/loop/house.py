@@ -14,8 +14,9 @@ import anyio
 from anyio.abc import TaskGroup
 from loguru import logger
 
+from pgswarm.core.stored import Stored
 from pgswarm.core.world import FoundDocument, Unknown
-from pgswarm.loop.act import Hands
+from pgswarm.loop.act import MOST_SLOW, Hands
 from pgswarm.loop.clockwork import Clockwork
 from pgswarm.loop.listing import Listing
 from pgswarm.loop.observe import Images, Lookout
@@ -48,6 +49,7 @@ class House:
         self.documents = documents.Documents()
         self.listing = Listing(swarm, records, self._listed)
         self.clockwork = Clockwork()
+        self.began = anyio.current_time()
         self.peers = Peers(identity.name, identity.node_id, agents, self.listing, self.ring)
         self._swarm = swarm
         self._records = records
@@ -56,6 +58,7 @@ class House:
         self._folder = folder
         self._boot = secrets.token_hex(4)
         self._sequence = 0
+        self._slow = anyio.CapacityLimiter(MOST_SLOW)
         self._tasks: TaskGroup | None = None
 
     async def run(self) -> None:
@@ -77,8 +80,8 @@ class House:
             await self.read_documents(self._folder)
         await self.listing.refresh()
         deadline = anyio.current_time() + patience
-        for worker in self.workers.values():
-            worker.lookout.world(tasks, anyio.current_time(), None, self.clockwork.awake_since)
+        for worker in list(self.workers.values()):
+            worker.lookout.world(tasks, anyio.current_time(), None, self.began)
         while anyio.current_time() < deadline and any(  # noqa: ASYNC110 - each worker has a bell of its own
             worker.lookout.unheard for worker in self.workers.values()
         ):
@@ -125,24 +128,28 @@ class House:
     def _listed(self) -> None:
         """A new listing: hire a worker for each stored cluster, hand out what was read, wake everyone."""
         stored = self.listing.stored
-        if isinstance(stored, Unknown):
-            for worker in self.workers.values():
-                worker.lookout.keep(stored, self.listing.read_at)
-        else:
+        if not isinstance(stored, Unknown):
             for cluster in (*stored, *self.listing.unreadable):
                 self._worker(cluster)
-            for cluster, worker in self.workers.items():
-                why = self.listing.unreadable.get(cluster)
-                worker.lookout.keep(Unknown(why=why) if why else stored.get(cluster), self.listing.read_at)
+        for cluster, worker in self.workers.items():
+            worker.lookout.keep(self._stored(cluster), self.listing.read_at)
         self.ring()
+
+    def _stored(self, cluster: str) -> Stored | Unknown | None:
+        """What the newest listing says of one cluster: read, not there, or there and not to be understood."""
+        stored = self.listing.stored
+        if isinstance(stored, Unknown):
+            return stored
+        why = self.listing.unreadable.get(cluster)
+        return Unknown(why=why) if why else stored.get(cluster)
 
     def _worker(self, cluster: str) -> Worker:
         if cluster not in self.workers:
             lookout = Lookout(cluster, self.identity.name, self._agents, self.listing, self._images)
-            stored = self.listing.stored
-            lookout.keep(stored if isinstance(stored, Unknown) else stored.get(cluster), self.listing.read_at)
-            hands = Hands(lookout, self.listing, self._swarm, self._records, self._agents)
+            lookout.keep(self._stored(cluster), self.listing.read_at)
+            hands = Hands(lookout, self.listing, self._swarm, self._records, self._agents, self._slow)
             worker = Worker(lookout, hands, self.peers, self.clockwork)
+            hands.still_wants = worker.still_wants
             self.workers[cluster] = worker
             if self._tasks is not None:
                 self._tasks.start_soon(worker.run, name=f"worker {cluster}")

@@ -77,16 +77,16 @@ class Lookout:
         """Take over what was read of the store, unless something newer is known already."""
         known = self.stored
         if isinstance(stored, Unknown):
-            if isinstance(known, Unknown):
-                self.stored = stored
+            if not isinstance(known, Stored):
+                self.stored = stored  # what cannot be understood is there, whatever was read before
             return  # what was read before is still the best that is known; compare-and-set guards its use
         if isinstance(known, Stored) and stored is not None and stored.version_index < known.version_index:
             return  # a read that was overtaken by a write
         if isinstance(known, Stored) and stored is None and read_at <= self.stored_read_at:
             return
-        changed = known != stored
-        self.stored, self.stored_read_at = stored, read_at
-        if changed:
+        self.stored_read_at = max(self.stored_read_at, read_at)
+        if known != stored:  # the same again keeps its identity, by which `_survey` knows that nothing is to be done
+            self.stored = stored
             self.bell.ring()
 
     def take(self, member: str, report: MemberReport) -> None:
@@ -163,10 +163,10 @@ class Lookout:
             return
         if document is None or isinstance(swarm, Unknown):
             return  # keep what was known: a failed listing changes nothing
-        self._wanted_of = basis
         places, problems = bootstrap.places(document, record if isinstance(record, Record) else None, swarm)
         self._wanted, unsaid = wanted_services(document, places, swarm, self._images)
         self._places = (places, (*problems, *unsaid))
+        self._wanted_of = basis  # last: what failed half-way is worked out again
 
     def _aim(self, swarm: SwarmView | Unknown, tasks: TaskGroup) -> dict[str, str | None]:
         if isinstance(swarm, Unknown) or not self._places[0]:

@@ -56,8 +56,8 @@ async def look(options: Options, *, act: bool) -> Passes:
             await house.look_once(tasks, PATIENCE)
             now = anyio.current_time()
             passes = []
-            for worker in house.workers.values():
-                world = worker.lookout.world(tasks, now, None, house.clockwork.awake_since)
+            for worker in list(house.workers.values()):  # a listing may find another cluster meanwhile
+                world = worker.lookout.world(tasks, now, None, house.began)
                 plan = plan_.plan(world, now)
                 worker.world, worker.plan = world, plan
                 if act:

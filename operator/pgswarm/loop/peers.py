@@ -73,4 +73,5 @@ class Peers:
             if service.kind == "operator"
             for task in view.tasks_of(service)
             if task.is_live and task.is_wanted and CONTROL_NETWORK in task.addresses
+            if not self.name.endswith(f".{task.id}")  # this one, by the name that the service gives it
         }

@@ -10,13 +10,17 @@ import anyio
 from pgswarm.core import plan as plan_
 from pgswarm.core.status import Status, status_of
 from pgswarm.core.stored import Stored
+from pgswarm.core.world import Unknown
 from pgswarm.loop.house import House
 from pgswarm.loop.worker import Worker
 
 
 def status_of_house(house: House) -> dict[str, Any]:
     """What GET /status answers."""
+    view = house.listing.view
     errors = tuple(str(error) for error in house.documents.errors)
+    if isinstance(view, Unknown):
+        errors += (f"Swarm cannot be observed: {view.why}",)
     clusters = [status_of_worker(worker, errors) for _, worker in sorted(house.workers.items())]
     known = [one.model_dump(mode="json") for one in clusters if one is not None]
     return {
@@ -43,6 +47,6 @@ def status_of_worker(worker: Worker, errors: tuple[str, ...]) -> Status | None:
         plan,
         now,
         failed=worker.failed,
-        errors=errors,
+        errors=(*errors, worker.broken) if worker.broken else errors,
         source=stored.source if isinstance(stored, Stored) else "",
     )

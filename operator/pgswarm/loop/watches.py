@@ -59,13 +59,17 @@ class Watches(Generic[R]):
             self._running[name][0].aim(address)
 
     def take(self, name: str, report: R) -> None:
-        """Take over a report that came as an answer to a call, if it is newer than what the stream has brought."""
+        """Take over a report that came as an answer to a call, if it is newer than what the stream has brought.
+
+        One of another boot is left to the stream: an answer cannot say which of two processes came later. One of
+        somebody else is none: an address is soon given to another, which then must not speak for this one.
+        """
         known = self.sightings.get(name)
-        if known is None:
+        if known is None or (self._stranger is not None and self._stranger(name)(report)):
             return
-        if known.report is None or (known.report.boot, known.report.sequence) < (report.boot, report.sequence):
-            watch = self._running[name][0]
-            watch.hear(report)
+        before = known.report
+        if before is None or (before.boot == report.boot and before.sequence < report.sequence):
+            self._running[name][0].hear(report)
 
     def _begin(self, name: str, tasks: TaskGroup) -> None:
         stranger = self._stranger(name) if self._stranger else (lambda report: "")

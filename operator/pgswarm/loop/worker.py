@@ -2,8 +2,9 @@
 
 Every step runs as a task of its own and takes only its key, so a promise never waits behind an image that is being
 pulled, and a cluster whose agents hang does not delay another. A step that fails is tried again after a pause that
-grows with each failure; a plan that no longer asks for it lets it be forgotten. The worker itself never ends: what is
-not a `Failure` is logged with its traceback, and pauses like one.
+grows with each failure; a plan that no longer asks for it lets it be forgotten. A step that works and is wanted again
+at once, word for word, did not do what it should, and pauses likewise: nobody's service is changed twenty times a
+second. The worker itself never ends: what is not a `Failure` is logged with its traceback, and pauses like one.
 """
 
 from __future__ import annotations
@@ -33,8 +34,13 @@ BRIEF_TICK = 0.03
 PERIOD = 2.0
 """Seconds between two passes when nothing rings."""
 
-PAUSE_FIRST, PAUSE_LAST = 0.2, 15.0
-"""Seconds before a failed step is tried again: doubled from the first to the last."""
+PAUSE_FIRST, PAUSE_LAST, PAUSE_LAST_FAST = 0.2, 15.0, 1.0
+"""Seconds before a failed step is tried again: doubled from the first to the last, which is short on the fast path.
+
+Swarm may have no leader for 20 s; the record must be written as soon as there is one, not 15 s later."""
+
+REPEATED = 30.0
+"""Seconds within which the same step again means that it had no effect."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +54,15 @@ class Outcome:
     text: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worked:
+    """A step that worked, and how often the very same one has by now."""
+
+    step: steps.Step
+    at: float
+    times: int
+
+
 class Worker:
     """Reconciles one cluster for as long as it runs."""
 
@@ -57,6 +72,9 @@ class Worker:
         self.world: World | None = None
         self.failed: dict[str, steps.Failed] = {}
         self.outcomes: deque[Outcome] = deque(maxlen=50)
+        self.broken = ""
+        self._worked: dict[str, Worked] = {}
+        self._warned: dict[str, str] = {}
         self._hands = hands
         self._peers = peers
         self._clockwork = clockwork
@@ -70,16 +88,18 @@ class Worker:
                 began = anyio.current_time()
                 try:
                     world = self.one_pass(tasks, began)
-                except Exception:
+                except Exception as exc:
+                    self.broken = f"nothing is planned: {type(exc).__name__}: {exc} (a bug; see the operator's log)"
                     self._log.exception("{}: the pass failed; the next one is in {} s", self.lookout.cluster, PERIOD)
                     await anyio.sleep(PERIOD)
                     continue
+                self.broken = ""
                 await self._sleep(world, began)
 
     def one_pass(self, tasks: TaskGroup, now: float) -> World:
         """Look, plan, and begin every step whose key is free."""
         leader = self._peers.leader(self.lookout.record)
-        world = self.lookout.world(tasks, now, leader, self._clockwork.awake_since)
+        world = self.lookout.world(tasks, now, leader, self._clockwork.awake_since(now))
         plan = plan_.plan(world, now)
         self._say(plan)
         self.world, self.plan = world, plan
@@ -87,6 +107,8 @@ class Worker:
         for key in [key for key in self.failed if key not in wanted]:
             del self.failed[key]
         for step in steps.startable(plan, frozenset(self._busy), self.failed, now):
+            if self._is_in_vain(step, now):
+                continue
             self._busy.add(step.key)
             tasks.start_soon(self.do, step, name=step.key)
         return world
@@ -106,11 +128,35 @@ class Worker:
         else:
             self._log.info("{}: {}: {} ({})", self.lookout.cluster, title, text, step.reason)
             self.failed.pop(step.key, None)
+            self._warned.pop(step.key, None)
+            before = self._worked.get(step.key)
+            times = before.times + 1 if before is not None and before.step == step else 1
+            self._worked[step.key] = Worked(step=step, at=anyio.current_time(), times=times)
             self._note(title, step.reason, True, text)
             return True
         finally:
             self._busy.discard(step.key)
             self.lookout.bell.ring()
+
+    def still_wants(self, step: steps.Step) -> bool:
+        """Does the newest plan ask for exactly this? Asked by a step that has waited and is about to be felt."""
+        return step in self.plan.steps
+
+    def _is_in_vain(self, step: steps.Step, now: float) -> bool:
+        """Has this very step just worked, and is wanted all the same? Then it pauses, longer each time."""
+        done = self._worked.get(step.key)
+        if done is None or now - done.at > REPEATED or done.step != step:
+            return False
+        pause = _pause(done.times, step)
+        if now >= done.at + pause:
+            return False
+        text = f"it was done {done.times} times and is wanted again: {step.reason}"
+        failed = steps.Failed(
+            reason=text, times=done.times, retry_at=done.at + pause, lasting=False, kind=type(step).__name__
+        )
+        self.failed[step.key] = failed
+        self._warn(step, f"{steps.title(step)}: {text}", done.times, pause)
+        return True
 
     async def _sleep(self, world: World, began: float) -> None:
         """Until a ring, until the clock alone has made a difference, until a pause ends, or for the period."""
@@ -130,18 +176,26 @@ class Worker:
                 return
 
     def _note_failure(self, step: steps.Step, title: str, reason: str, failure: Failure | None) -> None:
-        times = self.failed[step.key].times + 1 if step.key in self.failed else 1
-        pause = min(PAUSE_FIRST * 2 ** (times - 1), PAUSE_LAST)
+        kind, before = type(step).__name__, self.failed.get(step.key)
+        times = before.times + 1 if before is not None and before.kind == kind else 1
+        pause = _pause(times, step)
         if isinstance(failure, Again) and times == 1:
             pause = min(pause, failure.after)
         self.failed[step.key] = steps.Failed(
-            reason=reason, times=times, retry_at=anyio.current_time() + pause, lasting=isinstance(failure, Refused)
+            reason=reason,
+            times=times,
+            retry_at=anyio.current_time() + pause,
+            lasting=isinstance(failure, Refused),
+            kind=kind,
         )
-        if times <= 3 or times % 10 == 0:
-            self._log.warning(
-                "{}: {}: {} (try {}, next in {:.1f} s)", self.lookout.cluster, title, reason, times, pause
-            )
+        self._warn(step, f"{title}: {reason}", times, pause)
         self._note(title, step.reason, False, reason)
+
+    def _warn(self, step: steps.Step, text: str, times: int, pause: float) -> None:
+        """The first time, and whenever the words change, and now and then; not each time for ever."""
+        if self._warned.get(step.key) != text or times % 10 == 0:
+            self._warned[step.key] = text
+            self._log.warning("{}: {} (try {}, next in {:.1f} s)", self.lookout.cluster, text, times, pause)
 
     def _note(self, title: str, reason: str, worked: bool, text: str) -> None:
         self.outcomes.append(Outcome(at=anyio.current_time(), title=title, reason=reason, worked=worked, text=text))
@@ -153,6 +207,11 @@ class Worker:
                 self._log.info("{}: {}", self.lookout.cluster, text)
         if not plan.waits and self.plan.waits and not plan.steps and plan is not steps.NOTHING:
             self._log.info("{}: at rest", self.lookout.cluster)
+
+
+def _pause(times: int, step: steps.Step) -> float:
+    last = PAUSE_LAST_FAST if steps.is_fast(step) else PAUSE_LAST
+    return min(PAUSE_FIRST * 2.0 ** min(times - 1, 16), last)
 
 
 def _gone(world: World, now: float) -> frozenset[str]:
