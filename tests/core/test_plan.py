@@ -27,7 +27,7 @@ from pgswarm.core.steps import (
     startable,
     title,
 )
-from pgswarm.core.swarmview import Service, SwarmView
+from pgswarm.core.swarmview import Service, SwarmView, Task
 from pgswarm.core.world import FoundDocument, Told, Unknown, Wanted, World
 from tests.core.builders import (
     NOW,
@@ -271,6 +271,44 @@ def test_a_member_that_swarm_is_about_to_restart_counts_as_away_already() -> Non
     names, waits = services(wanted("b"), wanted("c", **CHANGED), swarm=view)
     assert names == []
     assert "the update of b is through" in waits
+
+
+def running(*members: str, **state: Any) -> SwarmView:
+    """A Swarm in which these members' tasks run."""
+    those = tuple(Service(id=m, version=1, name=f"main_{m}", **state) for m in members)
+    tasks = tuple(Task(id=f"t{m}", service_id=m, state="running", desired="running") for m in members)
+    return SWARM.model_copy(update={"services": those, "tasks": tasks})
+
+
+def test_an_operator_that_hears_nobody_any_more_restarts_nobody() -> None:
+    deaf = {name: heard(one.report, ago=60.0) for name, one in healthy().members.items() if one.report}
+    cut_off = replace(after(healthy()), members=deaf)
+    names, waits = services(wanted("b", **CHANGED), wanted("c", **CHANGED), seen=cut_off, swarm=running("b", "c"))
+    assert names == []
+    assert "perhaps only this operator is cut off" in waits
+    assert services(wanted("b", **CHANGED), wanted("c"), seen=cut_off, swarm=running("c"))[0] == ["main_b"]
+
+
+def test_a_member_that_is_not_heard_is_not_restarted_while_another_is_being_updated() -> None:
+    seen = replace(after(healthy()), members={**healthy().members, "b": heard(standby(OF, "b"), ago=1.0, closed=1.0)})
+    names, waits = services(
+        wanted("b", **CHANGED), wanted("c"), seen=seen, swarm=running("b", "c", update_state="updating")
+    )
+    assert names == []
+    assert "the update of c is through" in waits
+
+
+def test_where_the_record_cannot_be_read_nothing_missing_is_made() -> None:
+    unread = world(Unknown(why="no leader"), document=document("ab"), swarm=SwarmView())
+    missing = replace(unread, wanted={"b": wanted("b", exists=False)})
+    assert plan(missing, NOW).steps == ()
+
+
+def test_a_standby_without_a_stream_is_told_the_addresses_by_an_operator_that_has_told_it_nothing() -> None:
+    lone = standby(OF, "b", upstream=None)
+    seen = world(OF, primary(OF, "c"), lone, standby(OF, "c"))
+    assert [s.member for s in plan(seen, NOW).steps if isinstance(s, SendOrder)] == ["b"]
+    assert not [s for s in plan(after(seen), NOW).steps if isinstance(s, SendOrder)], "once"
 
 
 def test_a_service_of_somebody_else_and_a_task_in_trouble_are_told_and_left_alone() -> None:

@@ -66,9 +66,8 @@ def plan(world: World, now: float) -> Plan:
     if world.document is None or world.leader is not None or (world.record is None and taken_over.steps):
         return taken_over
     if isinstance(world.record, Unknown):
-        return Plan(waits=(f"the record cannot be read: {world.record.why}",), again=1.0).and_then(
-            _upkeep(world, None, now)
-        )
+        # Not even what is missing is made: where it belongs is in the record, and the document may be an old one.
+        return Plan(waits=(f"the record cannot be read: {world.record.why}",), again=1.0)
     if world.record is None:
         return bootstrap.first_record(world, now).and_then(_upkeep(world, None, now))
     record = world.record
@@ -160,7 +159,9 @@ def _orders(world: World, record: Record, now: float) -> Plan:
         )
         digest = _digest(report.boot, message.model_dump_json())
         told = world.told.get(member)
-        settled = report.settings_digest in ("", settings_.digest)
+        # A standby without a stream may lack nothing but an address that another operator did not live to tell.
+        lost = member != record.primary_member and report.upstream is None
+        settled = report.settings_digest in ("", settings_.digest) and not lost
         refused_lately = told is not None and not told.accepted and now - told.at < REFUSED_PAUSE
         if told is not None and told.digest == digest and refused_lately:
             waits.append(f"{member} refuses: {told.reason}")
@@ -266,19 +267,39 @@ def _unsafe_now(world: World, record: Record | None, wanted: Wanted, now: float)
         return None
     if isinstance(world.record, Unknown):
         return "waiting until the record can be read"
-    if record is None or world.present(wanted.member, now) is None:
+    if record is None:
         return None
+    is_away = world.present(wanted.member, now) is None
+    if is_away and not _runs(world, wanted):
+        return None  # nothing is stopped by changing it, and perhaps that is what mends it
     others = [one for one in world.wanted.values() if one.member not in (None, wanted.member)]
     for other in others:
         service = None if isinstance(world.swarm, Unknown) else world.swarm.service(other.name)
         if service is not None and service.update_state == "updating":
             # Swarm stops the old task seconds after the update; until then its member still speaks.
             return f"waiting until the update of {other.member} is through"
+        if is_away:
+            continue
         if other.member is not None and world.present(other.member, now) is None:
             return f"waiting until {other.member} is back"
+    if is_away:
+        # Its task runs, and it is not heard. If nobody is who was heard before, it is we who are cut off.
+        heard = [name for name in record.members if world.report(name) is not None]
+        if wanted.member in heard and others and all(world.present(name, now) is None for name in heard):
+            return "waiting until any member is heard again; perhaps only this operator is cut off"
+        return None
     if wanted.member == record.primary_member and any(other.differences for other in others):
         return "the primary's is put back last"
     return None
+
+
+def _runs(world: World, wanted: Wanted) -> bool:
+    """Does Swarm say that a task of this service runs?"""
+    if isinstance(world.swarm, Unknown):
+        return True
+    service = world.swarm.service(wanted.name)
+    task = world.swarm.current_task(service) if service is not None else None
+    return task is not None and task.state == "running"
 
 
 def settings_of(document: PostgresCluster) -> Settings:
