@@ -97,7 +97,7 @@ async def test_a_pass_that_fails_is_told_in_the_status_and_stops_no_other_cluste
     house = town.house()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(house.run)
-        while "main" not in house.workers:
+        while "main" not in house.workers:  # noqa: ASYNC110 - nothing rings
             await anyio.sleep(0.01)
         one: Any = house.workers["main"]
 
@@ -106,7 +106,7 @@ async def test_a_pass_that_fails_is_told_in_the_status_and_stops_no_other_cluste
 
         one.lookout.world = broken
         with anyio.fail_after(20):
-            while not (town.is_whole("other") and one.broken):
+            while not (town.is_whole("other") and one.broken):  # noqa: ASYNC110
                 await anyio.sleep(0.02)
         tasks.cancel_scope.cancel()
     assert "ZeroDivisionError" in one.broken

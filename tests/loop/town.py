@@ -119,7 +119,7 @@ class Town:
         with anyio.fail_after(patience), anyio.CancelScope() as self._killed:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(house.run)
-                while not until():
+                while not until():  # noqa: ASYNC110 - the world has no bell
                     await anyio.sleep(0.02)
                 tasks.cancel_scope.cancel()
             return True
@@ -133,8 +133,8 @@ class Town:
 
     async def happen(self, what: str, effect: Callable[[], Any]) -> Any:
         """One effect on the world; the operator may hang before it, or be killed right after."""
-        while self.hangs(what):
-            await anyio.sleep(3600)
+        if self.hangs(what):
+            await anyio.sleep_forever()
         if self.unreachable:
             raise Again(self.unreachable)
         answer = effect()
@@ -190,8 +190,11 @@ class Town:
         return str(await self.happen(f"network {name}", lambda: self.networks.setdefault(name, made).id))
 
     async def create_secret(self, name: str, data: bytes, labels: Any) -> str:
-        await self.happen(f"secret {name}", lambda: name in self.secret_names or self.secret_names.append(name))
-        return name
+        def create() -> str:
+            self.secret_names += [name] if name not in self.secret_names else []
+            return name
+
+        return str(await self.happen(f"secret {name}", create))
 
     async def create_service(self, spec: dict[str, Any]) -> str:
         def create() -> str:

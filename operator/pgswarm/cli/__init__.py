@@ -40,4 +40,9 @@ def root(
 
 def main() -> None:
     """Entry point of `pgswarm`."""
-    failures.ending_in_one_line(app)
+    try:
+        failures.ending_in_one_line(app)
+    except SystemExit as end:
+        failures.wait_for_no_thread(end.code)
+        raise
+    failures.wait_for_no_thread(0)

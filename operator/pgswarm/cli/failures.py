@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 
@@ -20,6 +22,9 @@ from pgswarm.errors import Failure
 FAILED = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
+
+PATIENCE = 1.0
+"""Seconds from the end of a verb to the end of its process, at most."""
 
 show_tracebacks = False
 """Set by --debug."""
@@ -54,6 +59,16 @@ def ending_in_one_line(verb: Callable[[], object]) -> None:
             text = " ".join(str(strange).split()) or "no message"
             _say(f"unexpected {type(strange).__name__}: {text} (run `pgswarm --debug …` for the traceback)")
         raise SystemExit(FAILED) from None
+
+
+def wait_for_no_thread(code: object) -> None:
+    """Python waits at its end for threads that hang on a dead engine; nobody else does, so it gets `PATIENCE`."""
+
+    def leave() -> None:
+        time.sleep(PATIENCE)
+        os._exit(code if isinstance(code, int) else FAILED if code else 0)
+
+    threading.Thread(target=leave, name="leave", daemon=True).start()
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -44,7 +44,8 @@ class Options:
 async def run(options: Options) -> None:
     """Be an operator until SIGTERM or SIGINT. Raises Failure, in words, if it cannot begin."""
     logs.begin("operator")
-    async with AsyncExitStack() as stack:
+    async with AsyncExitStack() as stack, anyio.create_task_group() as tasks:
+        tasks.start_soon(_until_signal, tasks.cancel_scope)  # first: an engine may be waited for without end
         house = await build(options, stack)
         logger.info(
             "operator {} on {}: documents {}",
@@ -52,13 +53,10 @@ async def run(options: Options) -> None:
             house.identity.node_name,
             options.documents or "none",
         )
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_until_signal, tasks.cancel_scope)
-            secret = read_secret(options.secret_file)
-            tasks.start_soon(
-                api.serve, api.app(secret, house.report, lambda: status_of_house(house)), "0.0.0.0", options.port
-            )
-            tasks.start_soon(house.run)
+        secret, ending = read_secret(options.secret_file), anyio.Event()
+        application = api.app(secret, house.report, lambda: status_of_house(house), ending)
+        tasks.start_soon(api.serve, application, ending, "0.0.0.0", options.port)
+        tasks.start_soon(house.run)
 
 
 async def build(options: Options, stack: AsyncExitStack) -> House:
