@@ -45,9 +45,8 @@ async def watch(agent: Agent) -> None:
                 logger.debug("{}", exc)
             except Exception as exc:  # a bug here must not end the agent, and PostgreSQL with it
                 logger.opt(exception=exc).error("a look at PostgreSQL failed: {}", exc)
-        elif agent.postmaster.state is Postgres.STARTING and not agent.is_working:
-            slow = anyio.current_time() - agent.postmaster.started_at > SLOW_START
-            agent.progress = Progress(what="recovery") if slow else None
+        if not agent.is_working:
+            agent.progress = _recovery(agent)
         _note_crashes(agent)
         agent.publish()
         turn += 1
@@ -77,6 +76,13 @@ async def look(agent: Agent, *, settings_too: bool = True) -> None:
         settings_too = True
     if settings_too:
         agent.pending_restart = await agent.observer.pending_restart()
+
+
+def _recovery(agent: Agent) -> Progress | None:
+    """A start that takes long replays the log; one that is over tells nothing any more."""
+    starting = agent.postmaster.state is Postgres.STARTING
+    slow = starting and anyio.current_time() - agent.postmaster.started_at > SLOW_START
+    return Progress(what="recovery") if slow else None
 
 
 def _is_busy(agent: Agent) -> bool:
