@@ -21,6 +21,9 @@ from pgswarm.wire import OPERATOR_PORT, OperatorReport
 SILENCE = 2.0
 """Seconds without a word after which another operator is not counted on."""
 
+LOOK = 0.25
+"""Seconds between two looks at who has fallen silent."""
+
 
 class Peers:
     """Watches the other operators of this Swarm."""
@@ -34,14 +37,24 @@ class Peers:
         self._watches = Watches(agents, OperatorReport, OPERATOR_PORT, self._bell)
 
     async def run(self, tasks: TaskGroup) -> None:
-        """Keep a stream to every operator task, for ever."""
+        """Keep a stream to every operator task, for ever; ring when somebody came, went, or fell silent."""
+        before: list[Candidate] = []
         while True:
             self._watches.keep(self._others(), tasks)
-            if await self._bell.wait(1.0):
+            candidates = self._candidates()
+            if candidates != before:
+                before = candidates
                 self._changed()
+            await self._bell.wait(LOOK)
 
     def leader(self, record: object) -> str | None:
         """The name of the operator that acts for a cluster with this record; None if it is this one."""
+        place = record.place(record.primary_member) if isinstance(record, Record) else None
+        chosen = leader(self._candidates(), place.node_id if place else None)
+        return None if chosen == self.name else chosen
+
+    def _candidates(self) -> list[Candidate]:
+        """Everyone who may act, as far as is known at this moment."""
         now = anyio.current_time()
         candidates = [Candidate(name=self.name, node_id=self.node_id, able=self._listing.able)]
         for sighting in self._watches.sightings.values():
@@ -52,9 +65,7 @@ class Peers:
             if closed and now - (sighting.closed_at or now) > CLOSED_GRACE:
                 continue
             candidates.append(Candidate(name=report.operator, node_id=report.node_id, able=report.able))
-        place = record.place(record.primary_member) if isinstance(record, Record) else None
-        chosen = leader(candidates, place.node_id if place else None)
-        return None if chosen == self.name else chosen
+        return candidates
 
     def address_of(self, name: str) -> str | None:
         """Where an operator can be asked."""

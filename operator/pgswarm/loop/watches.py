@@ -24,6 +24,9 @@ R = TypeVar("R", MemberReport, RouterReport, OperatorReport)
 QUIET = {"sequence", "disk_free", "lag", "position", "walsenders", "sessions", "progress"}
 """Fields that change all the time and of which a change alone is no reason to think again."""
 
+TELLING = {kind: tuple(kind.model_fields.keys() - QUIET) for kind in (MemberReport, RouterReport, OperatorReport)}
+"""The others. Compared one by one: at rest this is most of what an operator does."""
+
 
 class Watches(Generic[R]):
     """One watch for each wanted name."""
@@ -99,11 +102,13 @@ def is_news(before: Sighting[R], after: Sighting[R]) -> bool:
         return True
     if before.report is None or after.report is None:
         return before.report is not after.report
-    return _telling(before.report) != _telling(after.report)
+    old, new = before.report, after.report
+    return (
+        type(old) is not type(new)
+        or any(getattr(old, name) != getattr(new, name) for name in TELLING[type(new)])
+        or _streams(old) != _streams(new)
+    )
 
 
-def _telling(report: R) -> object:
-    streams: tuple[tuple[str, str], ...] = ()
-    if isinstance(report, MemberReport):
-        streams = tuple((row.name, row.state) for row in report.walsenders)
-    return report.model_copy(update=dict.fromkeys(QUIET & type(report).model_fields.keys())), streams
+def _streams(report: MemberReport | RouterReport | OperatorReport) -> list[tuple[str, str]]:
+    return [(row.name, row.state) for row in report.walsenders] if isinstance(report, MemberReport) else []

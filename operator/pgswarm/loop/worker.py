@@ -25,11 +25,11 @@ from pgswarm.loop.clockwork import Clockwork
 from pgswarm.loop.observe import Lookout
 from pgswarm.loop.peers import Peers
 
-TICK = 0.25
-"""Seconds between two looks at the clock: who has fallen silent, what may be tried again."""
-
 BRIEF_TICK = 0.03
-"""The same while a stream has just closed, and it is about to be known whether its agent is gone."""
+"""Seconds between two looks while a stream has just closed, and it is about to be known whether its agent is gone."""
+
+AFTER = 0.002
+"""Seconds past a deadline at which it has surely passed."""
 
 PERIOD = 2.0
 """Seconds between two passes when nothing rings."""
@@ -159,20 +159,23 @@ class Worker:
         return True
 
     async def _sleep(self, world: World, began: float) -> None:
-        """Until a ring, until the clock alone has made a difference, until a pause ends, or for the period."""
-        period = min(PERIOD, PERIOD if self.plan.again is None else self.plan.again)
+        """Until a ring, until the clock alone has made a difference, until a pause ends, or for the period.
+
+        At rest nobody looks at the clock in between: it is known when the next member would have been silent for too
+        long. Of another operator's silence the bell tells (`peers`).
+        """
+        end = began + min(PERIOD, PERIOD if self.plan.again is None else self.plan.again)
         gone = _gone(world, began)
         while True:
             now = anyio.current_time()
             fresh = self.lookout.sighted(world)
-            if await self.lookout.bell.wait(BRIEF_TICK if _closing(fresh, now) else TICK):
+            pauses = [failure.retry_at for failure in self.failed.values() if failure.retry_at > began]
+            if now >= end or any(at <= now for at in pauses) or _gone(fresh, now) != gone:
                 return
-            now = anyio.current_time()
-            if now - began >= period or _gone(self.lookout.sighted(world), now) != gone:
-                return
-            if any(began < failure.retry_at <= now for failure in self.failed.values()):
-                return
-            if self._peers.leader(self.lookout.record) != world.leader:
+            due = min([end, *pauses, *_silences(fresh, now)]) + AFTER
+            if _closing(fresh, now):
+                due = min(due, now + BRIEF_TICK)
+            if await self.lookout.bell.wait(due - now):
                 return
 
     def _note_failure(self, step: steps.Step, title: str, reason: str, failure: Failure | None) -> None:
@@ -216,6 +219,12 @@ def _pause(times: int, step: steps.Step) -> float:
 
 def _gone(world: World, now: float) -> frozenset[str]:
     return frozenset(name for name in world.members if world.gone(name, now) is not None)
+
+
+def _silences(world: World, now: float) -> list[float]:
+    """When those who can be heard now will have been silent for too long."""
+    heard = [max(world.awake_since, one.heard_at) for one in world.members.values() if one.heard_at is not None]
+    return [since + world.detection for since in heard if since + world.detection > now]
 
 
 def _closing(world: World, now: float) -> bool:
