@@ -106,3 +106,17 @@ def test_a_bug_shows_its_traceback_when_asked(
     with pytest.raises(SystemExit):
         failures.ending_in_one_line(failing_with(ZeroDivisionError("here")))
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", [["status"], ["plan"], ["reconcile", "--once"]])
+def test_a_secret_file_that_was_named_and_is_not_there_is_bad_input(verb: list[str], tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", "from pgswarm.cli import main; main()", *verb, "--secret-file", str(tmp_path / "none")],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("pgswarm: the secret file ")
+    assert len(ran.stderr.splitlines()) == 1

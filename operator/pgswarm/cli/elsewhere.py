@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pgswarm.cli.failures import BadInput
 from pgswarm.errors import Refused
 
 if TYPE_CHECKING:
@@ -27,9 +28,11 @@ SECONDS = 120.0
 
 
 def is_needed(secret_file: Path | None) -> bool:
-    """Is this a shell without the control secret?"""
+    """Is this a shell without the control secret? A file that was named and cannot be read is a mistake."""
     from pgswarm.wire import SECRET_FILE
 
+    if secret_file is not None and not os.access(secret_file, os.R_OK):
+        raise BadInput(f"the secret file {secret_file} does not exist, or you may not read it")
     return not os.access(secret_file or SECRET_FILE, os.R_OK)
 
 
