@@ -17,7 +17,7 @@ SUITE := $(BIN)/pytest -q --no-header
 CODE := operator tests stack/lab
 PYPROJECT := pyproject.toml
 
-.PHONY: help venv format lint lint-form lint-types lint-imports check test test-fast test-histories test-parts test-lab packages demo lab-up lab-down images crds \
+.PHONY: test-loop help venv format lint lint-form lint-types lint-imports check test test-fast test-histories test-parts test-lab packages demo lab-up lab-down images crds \
 	images-lab images-current status lock reconcile-once clean
 
 help: ## List the targets
@@ -55,10 +55,13 @@ lint-imports: venv
 	$(BIN)/lint-imports --no-cache
 
 check: venv ## All that needs no root, no Docker, no PostgreSQL; under a minute on two idle cores
-	@$(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync=target test-histories lint test-fast
+	@$(MAKE) --no-print-directory --keep-going --jobs=3 --output-sync=target test-histories test-loop lint test-fast
 
 test-fast: venv
-	$(SUITE) -m 'not postgres and not haproxy and not lab' --ignore=tests/scenarios
+	$(SUITE) -m 'not postgres and not haproxy and not lab' --ignore=tests/scenarios --ignore=tests/loop
+
+test-loop: venv
+	$(SUITE) tests/loop
 
 test-histories: venv
 	$(SUITE) tests/scenarios

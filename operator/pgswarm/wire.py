@@ -38,6 +38,7 @@ class PromiseRequest(Message):
     """Ask a member never to serve, nor receive from, a term below `term`."""
 
     cluster: str
+    member: str = Field(default="", description="whom it is for: an address of an overlay is soon given to another")
     term: int
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -61,7 +62,7 @@ def primary_order(**changes: object) -> Order:
 
 def facts(order: Order | None, **changes: object) -> Facts:
     """A ready member b at rest, with this order in force and heeded."""
-    memory_fields = {
+    memory_fields: dict[str, Any] = {
         name: changes.pop(name)
         for name in ("data", "promised", "reigned", "timeline", "follows", "incarnation", "system_id")
         if name in changes
@@ -203,6 +204,7 @@ def test_duty_says(case: str) -> None:
         assert isinstance(action, expected), action
     else:
         assert isinstance(action, Start)
+        assert isinstance(expected, Start)
         assert action.begin is expected.begin
     assert action.reason
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import anyio
 import pytest
-from tests.loop.town import Town
 
 from pgswarm.core import steps
 from pgswarm.core.stored import Stored
 from pgswarm.core.swarmview import SwarmView
 from pgswarm.errors import Again, Conflict
 from pgswarm.loop.house import House
+from tests.loop.town import Town
 
 pytestmark = pytest.mark.anyio
 

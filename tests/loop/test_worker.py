@@ -8,14 +8,14 @@ from typing import Any
 
 import anyio
 import pytest
-from tests.core.builders import record
-from tests.loop.town import Town
 
 from pgswarm.core import steps
 from pgswarm.core.world import Unknown
 from pgswarm.errors import Again
 from pgswarm.loop.clockwork import GAP, TURN, Clockwork
 from pgswarm.loop.worker import PAUSE_LAST, PAUSE_LAST_FAST, Worker
+from tests.core.builders import record
+from tests.loop.town import Town
 
 pytestmark = pytest.mark.anyio
 

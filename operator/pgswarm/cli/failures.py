@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator
 
@@ -63,12 +62,10 @@ def ending_in_one_line(verb: Callable[[], object]) -> None:
 
 def wait_for_no_thread(code: object) -> None:
     """Python waits at its end for threads that hang on a dead engine; nobody else does, so it gets `PATIENCE`."""
-
-    def leave() -> None:
-        time.sleep(PATIENCE)
-        os._exit(code if isinstance(code, int) else FAILED if code else 0)
-
-    threading.Thread(target=leave, name="leave", daemon=True).start()
+    status = code if isinstance(code, int) else FAILED if code else 0
+    last = threading.Timer(PATIENCE, os._exit, [status])
+    last.daemon = True
+    last.start()
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

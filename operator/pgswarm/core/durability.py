@@ -40,6 +40,10 @@ def alone(document: PostgresCluster | None) -> Sync:
     return Sync(k=1, names=(NOBODY,)) if required else Sync()
 
 
+UNPROVED = 0.3
+"""Seconds between two looks at a claim that is not yet proved: positions move on without being news."""
+
+
 def moves(world: World, record: Record, now: float) -> Plan:
     """The next move towards the claim that the healthy standbys allow, or what is waited for."""
     primary = world.present(record.primary_member, now)
@@ -145,7 +149,7 @@ def _strengthen(world: World, record: Record, primary: MemberReport, claim: Clai
     """Write the stronger claim if everything that it says is proved; else say what is waited for."""
     unproved = _unproved(world, record, primary, claim)
     if unproved:
-        return Plan(waits=(f"to claim {claim}: {unproved}",))
+        return Plan(waits=(f"to claim {claim}: {unproved}",), again=UNPROVED)
     return _write(record, f"{claim}: proved at revision {record.revision}", claim=claim)
 
 
@@ -179,7 +183,9 @@ def _is_lost(world: World, record: Record, primary: MemberReport, name: Incarnat
     if report is not None and not record.is_held_by(report, name):
         return True
     since = world.absent_since.get(name)
-    return since is not None and now - max(since, world.awake_since) > ABSENCE
+    heard = world.members[record.primary_member].heard_at
+    # By the primary's own words, not by its silence: the newest of them must still miss the stream.
+    return since is not None and heard is not None and heard - max(since, world.awake_since) > ABSENCE
 
 
 def _is_renewed(world: World, record: Record, name: Incarnation, now: float) -> bool:

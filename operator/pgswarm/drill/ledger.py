@@ -50,6 +50,11 @@ class Target:
             user=self.user,
             password=self.password,
             connect_timeout=5,
+            # What an application should set too: a router that died without a word is left within seconds.
+            keepalives_idle=1,
+            keepalives_interval=1,
+            keepalives_count=3,
+            tcp_user_timeout=3000,
             application_name="pgswarm-ledger",
         )
 

@@ -196,7 +196,7 @@ class Hands:
         self._lookout.keep(stored, asked_at)
 
     async def _ask(self, step: steps.AskPromise) -> str:
-        request = PromiseRequest(cluster=self._lookout.cluster, term=step.term)
+        request = PromiseRequest(cluster=self._lookout.cluster, member=step.member, term=step.term)
         report = await self._agents.ask_promise(
             self._address(step.member), MEMBER_PORT, request, deadline=PROMISE_DEADLINE
         )

@@ -123,6 +123,8 @@ class Agent:
         if self._sealed:
             raise Refused(self._sealed)
         async with self._lock:
+            if request.member not in ("", self.memory.member):
+                raise Refused(f"this is {self.memory.member}, not {request.member}: nothing was promised")
             verdict = consent(self.memory, request.cluster, request.term)
             if not verdict.ok:
                 logger.warning("promise refused: {}", verdict.reason)
