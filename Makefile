@@ -11,7 +11,7 @@ PYTHON ?= $(firstword $(foreach p,/usr/bin/python3 python3.13 python3.12 python3
 	$(p) -c 'import sys; sys.version_info >= (3, 11) and print(sys.executable)' 2>/dev/null)))
 UV ?= $(shell command -v uv || echo uv)
 ENGINE ?= lab
-DOCUMENT ?= crds/examples
+DOCUMENT ?=
 CLIENT = $(if $(filter current,$(ENGINE)),docker,stack/lab/lab docker 1 --)
 SUITE := $(BIN)/pytest -q --no-header
 CODE := operator tests stack/lab
@@ -115,7 +115,7 @@ lock: venv ## Resolve the requirements anew, with hashes and without index addre
 	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 		--custom-compile-command "make lock" --extra dev -o requirements-dev.lock $(PYPROJECT)
 
-reconcile-once: venv ## One pass over DOCUMENT on this manager: what it would do, then doing it
+reconcile-once: venv ## One pass by hand from this manager, over the documents in force or over DOCUMENT=path
 	$(BIN)/pgswarm reconcile --once $(DOCUMENT)
 
 clean: ## Remove what the tools have left here; not the lab (make lab-down)
