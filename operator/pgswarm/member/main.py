@@ -12,7 +12,6 @@ import os
 import shutil
 import signal
 import socket
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,6 +22,7 @@ from anyio.abc import TaskGroup
 from loguru import logger
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from pgswarm import logs
 from pgswarm.core.memory import Memory
 from pgswarm.core.reports import Data, Problem
 from pgswarm.errors import Refused
@@ -61,9 +61,7 @@ def run(cluster: str | None = None, member: str | None = None) -> None:
     names = {"PGSWARM_CLUSTER": cluster, "PGSWARM_MEMBER": member}
     environment = {**os.environ, **{name: value for name, value in names.items() if value}}
     logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # a cancelled question is no news
-    logger.remove()
-    level = environment.get("PGSWARM_LOG_LEVEL", "INFO")
-    logger.add(sys.stderr, level=level, format="{time:YYYY-MM-DD HH:mm:ss.SSS} {level: <7} {message}", backtrace=False)
+    logs.begin("member")
     try:
         config = configuration.from_environment(environment)
         secret = configuration.secret(config.secret_file)

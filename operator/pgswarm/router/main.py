@@ -18,7 +18,6 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ from pathlib import Path
 import anyio
 from loguru import logger
 
-from pgswarm import settings, wire
+from pgswarm import logs, settings, wire
 from pgswarm.errors import Failure, Refused
 from pgswarm.ports.agents import AgentClient
 from pgswarm.render.haproxy import HaproxyConfig
@@ -128,8 +127,7 @@ async def run(options: Options) -> None:
 
 def main() -> int:
     """The entry point: the exit code, with one line for a mistake in the set-up."""
-    logger.remove()
-    logger.add(sys.stderr, level=os.environ.get("PGSWARM_LOG_LEVEL", "INFO"), backtrace=False, diagnose=False)
+    logs.begin("router")
     mistakes: list[BaseException] = []
     try:
         options = read_options(os.environ)
