@@ -25,7 +25,7 @@ CLUSTER = "main"
 DATABASE, OWNER = "cnv_project", "cnv_user"
 say = Console(highlight=False)
 
-REMOVAL = f"""docker service rm pgswarm_operator   # first: it would make the others again
+REMOVAL = f"""docker service rm pgswarm_operator   # first, and wait until it is gone: it would make the others again
   docker service rm $(docker service ls -q --filter label=pgswarm.cluster={CLUSTER})
   docker stack rm pgswarm; docker config rm pgswarm.{CLUSTER}
   docker volume rm $(docker volume ls -q --filter label=pgswarm.cluster={CLUSTER})"""
