@@ -89,7 +89,6 @@ class World:
     leader: str | None = None  # the operator that acts; None: this one
     awake_since: float = 0.0
     fresh_id: str = "00000000"
-    router_secret_missing: bool = False
 
     @property
     def detection(self) -> float:

@@ -84,7 +84,7 @@ class Hands:
                 await self._swarm.ensure_network(name, {settings.LABEL_KIND: "network"}, attachable=True)
                 return await self._seen("created")
             case steps.EnsureSecret(name=name):
-                labels = {settings.LABEL_CLUSTER: self._lookout.cluster, settings.LABEL_KIND: "password"}
+                labels = services.object_labels(self._lookout.cluster)
                 await self._swarm.create_secret(name, secrets.token_urlsafe(24).encode(), labels)
                 return await self._seen("created")
             case steps.EnsureService():
