@@ -94,6 +94,10 @@ def test_a_document_that_is_gone_changes_nothing(whole: Whole) -> None:
     plan = json.loads(whole.stage.pgswarm("plan", "-o", "json"))
     assert [one["steps"] for one in plan["clusters"]] == [[]]
     assert whole.status()["revision"] == before["revision"]
+    reported = wait_for(
+        lambda: text if "no good document" in (text := whole.status()["document"]) else None, "a word", 30
+    )
+    assert "stays in force" in reported
     whole.stage.write_document(whole.document())
 
 

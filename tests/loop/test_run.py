@@ -48,6 +48,13 @@ class Engine:
         except OSError:
             return
 
+    def wait_until_asked(self) -> None:
+        """Somebody has connected, and waits for an answer that never comes."""
+        deadline = time.monotonic() + 20
+        while not self._open:
+            assert time.monotonic() < deadline, "nobody asks"
+            time.sleep(0.02)
+
     def _talk(self, connection: socket.socket) -> None:
         try:
             while (head := connection.recv(65536)) and not self._silent:
@@ -127,7 +134,7 @@ def test_an_operator_ends_quickly_and_without_complaint_though_another_listens_t
 def test_an_operator_that_waits_for_its_engine_ends_when_asked(tmp_path: Path, port: int) -> None:
     silent = Engine(tmp_path / "engine.sock", silent=True)
     process = start(tmp_path, silent, port)
-    time.sleep(1.5)
+    silent.wait_until_asked()
     code, errors = ended(process, 9)
     silent.close()
     assert code == 0, errors

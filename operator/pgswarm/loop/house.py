@@ -117,6 +117,8 @@ class House:
         self.documents = read
         there = {found.cluster.name for found in read.clusters}
         for name, worker in self.workers.items():
+            if name not in there and worker.lookout.found is not None:
+                logger.warning("{}: no good document in {} any more; what was stored stays in force", name, folder)
             if name not in there:
                 worker.lookout.found = None  # the stored document stays in force
         for found in read.clusters:

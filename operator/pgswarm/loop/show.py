@@ -21,7 +21,8 @@ def status_of_house(house: House) -> dict[str, Any]:
     errors = tuple(str(error) for error in house.documents.errors)
     if isinstance(view, Unknown):
         errors += (f"Swarm cannot be observed: {view.why}",)
-    clusters = [status_of_worker(worker, errors) for _, worker in sorted(house.workers.items())]
+    node = house.identity.node_name
+    clusters = [status_of_worker(worker, errors, node) for _, worker in sorted(house.workers.items())]
     known = [one.model_dump(mode="json") for one in clusters if one is not None]
     return {
         "operator": house.identity.name,
@@ -32,11 +33,10 @@ def status_of_house(house: House) -> dict[str, Any]:
     }
 
 
-def status_of_worker(worker: Worker, errors: tuple[str, ...]) -> Status | None:
+def status_of_worker(worker: Worker, errors: tuple[str, ...], node: str) -> Status | None:
     """One cluster's status, with the sightings of this moment; None before the first pass."""
     if worker.world is None:
         return None
-    stored = worker.lookout.stored
     now = anyio.current_time()
     world = worker.lookout.sighted(worker.world)
     plan = worker.plan
@@ -48,5 +48,15 @@ def status_of_worker(worker: Worker, errors: tuple[str, ...]) -> Status | None:
         now,
         failed=worker.failed,
         errors=(*errors, worker.broken) if worker.broken else errors,
-        source=stored.source if isinstance(stored, Stored) else "",
+        source=source_of(worker, node),
     )
+
+
+def source_of(worker: Worker, node: str) -> str:
+    """Where the document in force came from, and whether it is still there as far as this node can see."""
+    stored = worker.lookout.stored
+    if not isinstance(stored, Stored):
+        return ""
+    if stored.source.startswith(f"{node}:") and worker.lookout.found is None:
+        return f"{stored.source} (no good document is there now; what was stored stays in force)"
+    return stored.source
