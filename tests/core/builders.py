@@ -17,9 +17,12 @@ from pgswarm.core.sightings import Sighting
 from pgswarm.core.spec import PostgresCluster
 from pgswarm.core.swarmview import Network, Secret, SwarmView
 from pgswarm.core.wal import Position, Reign
+from pgswarm.core.wish import Wish
 from pgswarm.core.world import World
 
 NOW = 1000.0
+WALL = 5000.0
+"""The time of day, in seconds since the epoch; wishes made here hold until a minute later."""
 SYSTEM = "7301"
 END = 500
 """The LSN at which everyone's log ends."""
@@ -64,6 +67,12 @@ def record(claim: str = "ab", r: int = 2, sync: str = "b", *, members: str = "ab
         "system_id": SYSTEM,
     }
     return Record(**{**fields, **changes})
+
+
+def wish(kind: str, to: str | None = None, **changes: Any) -> Wish:
+    """What an admin asked for in term 1."""
+    fields = {"id": "w1", "kind": kind, "term": 1, "to": to, "by": "ann", "until": WALL + 60.0}
+    return Wish.model_validate({**fields, **changes})
 
 
 def primary(of: Record, streaming: str = "", **changes: Any) -> MemberReport:
@@ -143,6 +152,9 @@ def impossible(said: MemberReport) -> str | None:
         (said.heeded is not None and (said.accepted or (0, 0)) < said.heeded, "heeds what it has not accepted"),
         (said.accepted is not None and said.promised < said.accepted[0], "accepted a term that it has not promised"),
         (said.reigned > said.promised, "reigned in a term that it has not promised"),
+        (said.yields > 0 and said.role is not Role.PRIMARY, "hands over and is no primary"),
+        (said.yields > 0 and said.serving is not Serving.NONE, "hands over and takes new clients"),
+        (said.serving is Serving.PRIMARY and not said.answers, "serves and hangs"),
         (said.serving is Serving.PRIMARY and said.promised > max(said.reigned, 1), "serves below its promise"),
     )
     return next((why for wrong, why in rules if wrong), None)
@@ -170,6 +182,7 @@ def world(of: Any, *said: MemberReport | Sighting[MemberReport], **changes: Any)
         addresses={member: f"10.0.0.{n}" for n, member in enumerate(members, 1)},
         members=known,
         awake_since=NOW - 600.0,
+        wall=WALL,
         fresh_id="0f0f0f0f",
     )
     made = replace(made, **changes)

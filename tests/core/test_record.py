@@ -6,7 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from pgswarm.core.claim import Claim, Sync
-from tests.core.builders import empty, names, record, standby
+from pgswarm.core.wal import Reign
+from tests.core.builders import WALL, empty, names, record, standby, wish
 
 
 def test_a_record_whose_sync_does_not_imply_its_claim_cannot_be_made() -> None:
@@ -62,3 +63,25 @@ def test_places_are_found_by_member() -> None:
     assert place is not None
     assert place.node_name == "node-b"
     assert record().place("z") is None
+
+
+def test_a_new_term_answers_the_wish_of_the_old_one() -> None:
+    old = record("ab", 2, sync="b", wish=wish("switchover", "b"))
+    same = old.amended("c streams")
+    assert same.wish == old.wish
+    reign = Reign(term=2, incarnation="b/1", timeline=2, fork=500)
+    alone = {"claim": Claim(members=names("b"), r=1), "sync": Sync(), "lineage": (*old.lineage, reign)}
+    new = old.amended("b follows", term=2, primary="b/1", **alone)
+    assert new.wish is None
+    assert new.answered is not None
+    assert (new.answered.id, new.answered.done, new.answered.text) == ("w1", True, "b follows")
+    raised = old.amended("raised", term=2, lineage=(*old.lineage, old.lineage[0].model_copy(update={"term": 2})))
+    assert raised.answered is not None
+    assert not raised.answered.done
+
+
+def test_a_wish_holds_until_its_time_and_in_its_term_only() -> None:
+    said = record("ab", 2, sync="b", wish=wish("failover"))
+    assert said.wished(WALL) == said.wish
+    assert said.wished(WALL + 60.0) is None
+    assert record("ab", 2, sync="b").wished(WALL) is None

@@ -14,6 +14,7 @@ from pgswarm.core.record import Place, Record
 from pgswarm.core.spec import PostgresCluster
 from pgswarm.core.stored import Identity, Stored
 from pgswarm.core.wal import Reign
+from pgswarm.core.wish import Wish
 from pgswarm.errors import Refused
 
 RECORD = Record(
@@ -96,3 +97,11 @@ def test_an_object_is_ours_by_name_and_content_also_when_its_labels_are_gone() -
 def test_the_same_is_the_same_in_any_version() -> None:
     assert WHOLE.says_the_same(WHOLE.model_copy(update={"version_index": 99}))
     assert not WHOLE.says_the_same(WHOLE.model_copy(update={"edited_at": 0.0}))
+
+
+def test_a_record_without_a_wish_is_written_as_before_wishes_and_one_of_before_is_read() -> None:
+    label = stored.labels_of(WHOLE)[settings.LABEL_RECORD]
+    assert "wish" not in label
+    assert "answered" not in label
+    wished = RECORD.model_copy(update={"wish": Wish(id="w", kind="failover", term=2, until=9.0)})
+    assert read(stored.labels_of(WHOLE.model_copy(update={"record": wished}))).record == wished

@@ -21,6 +21,7 @@ from pgswarm.core.sightings import Sighting
 from pgswarm.core.spec import PostgresCluster
 from pgswarm.core.steps import AskPromise, Plan, ReadRecord, SendOrder, WriteRecord
 from pgswarm.core.swarmview import Network, Secret, SwarmView
+from pgswarm.core.wish import Wish
 from pgswarm.core.world import Told, Unknown, World
 from tests.scenarios.check import Check
 from tests.scenarios.members import Member, follow_duty, holders
@@ -126,6 +127,7 @@ class Operator:
             not_serving_since=self.not_serving_since,
             told=dict(self.told),
             awake_since=self.awake_since,
+            wall=now,
             fresh_id=f"{self.rng.getrandbits(32):08x}",
         )
 
@@ -278,8 +280,8 @@ class Cluster:
                         operator.record, operator.read_at = record, self.now
                     else:
                         self._read(operator)
-                case AskPromise(member=name, term=term):
-                    self.later(lambda n=name, t=term: self._ask(n, t), operator.name, name)  # type: ignore[misc]
+                case AskPromise(member=name, term=term, prepare=prepare):
+                    self.later(lambda n=name, t=term, p=prepare: self._ask(n, t, p), operator.name, name)  # type: ignore[misc]
                 case SendOrder(member=name, message=message, digest=digest):
                     self.check.ordered(message.order)
                     self.later(
@@ -293,10 +295,25 @@ class Cluster:
     def _read(self, operator: Operator) -> None:
         operator.record, operator.read_at = self.store.read(self.now), self.now
 
-    def _ask(self, name: str, term: int) -> None:
+    def _ask(self, name: str, term: int, prepare: bool) -> None:
         member = self.members[name]
-        if member.alive:
-            member.hear_promise(term, self.now)
+        if not member.alive:
+            return
+        if prepare:
+            member.make_ready(term, self.now)
+            return
+        if member.yields == term:  # a fast shutdown sends what it still has to whoever streams
+            for other in self.members.values():
+                if other.alive and other.upstream == member.ident and self.linked(name, other.name):
+                    other.log.extend(member.log[len(other.log) :])
+        member.hear_promise(term, self.now)
+
+    def wish(self, kind: str, to: str | None = None, *, dead: tuple[str, ...] = (), within: float = 30.0) -> None:
+        """A person writes a wish into the record."""
+        record = self.store.history[-1]
+        fields = {"id": f"w{len(self.store.history)}", "kind": kind, "term": record.term, "to": to, "dead": dead}
+        wish = Wish.model_validate({**fields, "by": "ann", "until": self.now + within})
+        self.store.history.append(record.amended(f"{wish} asked for", wish=wish))
 
     def _order(self, operator: Operator, name: str, message: OrderMessage, digest: str) -> None:
         member = self.members[name]

@@ -16,6 +16,9 @@ from pgswarm.core.wal import Position, lies_on
 
 Entry = tuple[int, int]
 
+YIELDS = 1.5
+"""Seconds that a primary turns new clients away before it takes them again because nobody went on."""
+
 
 @dataclass
 class Member:
@@ -54,6 +57,8 @@ class Member:
     in_force: InForce | None = None
     clients: bool = False
     quarantine: int | None = None
+    yields: int = 0  # the term for which it turns new clients away, until `yields_until`
+    yields_until: float = 0.0
     pending: list[int] = field(default_factory=list)  # indexes of commits that wait for a standby
 
     @property
@@ -88,7 +93,7 @@ class Member:
 
     def end_reign(self) -> None:
         self.flushed, self.leaving, self.syncs, self.in_force = {}, {}, [], None
-        self.clients, self.quarantine, self.pending = False, None, []
+        self.clients, self.quarantine, self.pending, self.yields = False, None, [], 0
 
     def lose_volume(self, now: float, away: float) -> None:
         """Everything durable is gone, promises too."""
@@ -124,6 +129,11 @@ class Member:
             self.fence(now)
         return True
 
+    def make_ready(self, term: int, now: float) -> None:
+        """A primary turns new clients away for a while; nothing is promised."""
+        if self.reigns and self.clients and term > self.promised:
+            self.yields, self.yields_until = term, now + YIELDS
+
     def fence(self, now: float) -> None:
         self.end_reign()
         self.upstream, self.settled = None, False
@@ -141,7 +151,7 @@ class Member:
             unread = self.unread if self.role is Role.FENCED and not self.settled else 0
             position = Position(timeline=self.timeline, lsn=max(0, len(self.log) - unread))
         serving = Serving.NONE
-        if self.reigns and self.clients:
+        if self.reigns and self.clients and not self.yields:
             serving = Serving.PRIMARY
         elif self.role is Role.STANDBY and self.upstream:
             serving = Serving.REPLICA
@@ -164,6 +174,8 @@ class Member:
             position=position,
             settled=self.settled,
             in_force=self.in_force,
+            answers=True,
+            yields=self.yields,
             walsenders=tuple(
                 Walsender.model_construct(name=name, state="streaming", flush=at, replay=at)
                 for name, at in sorted(self.flushed.items())
@@ -180,6 +192,8 @@ def follow_duty(me: Member, members: dict[str, Member], linked: bool, now: float
     if not me.alive:
         return
     order = me.bound
+    if me.yields and now >= me.yields_until:
+        me.yields = 0
     if me.busy_with:
         if now < me.busy_until:
             return

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pgswarm.core import switchover
 from pgswarm.core.claim import Claim, Incarnation, member_of
 from pgswarm.core.durability import alone
 from pgswarm.core.record import LINEAGE_KEPT, Record
@@ -54,6 +55,8 @@ def health(world: World, record: Record, now: float) -> Health:
         return Health(lost=True, coming=False, reason=f"PostgreSQL of {name} is {report.postgres.value}")
     if report.serving is Serving.PRIMARY:
         return Health(lost=False, coming=False, reason=f"{name} is serving")
+    if report.yields > record.term:
+        return Health(lost=False, coming=True, reason=f"{name} is about to hand over term {report.yields}")
     since = None if world.not_serving_since is None else max(world.not_serving_since, world.awake_since)
     if since is not None and now - since > HANG_TIMEOUT:
         return Health(lost=True, coming=False, reason=f"{name} has not served for {now - since:.0f} s")
@@ -62,12 +65,17 @@ def health(world: World, record: Record, now: float) -> Health:
 
 def ballot(world: World, record: Record, primary: Health, now: float) -> Plan:
     """The next thing to do about a lost primary."""
+    handed_over = switchover.decided(world, record, now)
+    if isinstance(handed_over, Plan):
+        return handed_over
     reports = _claimed(world, record, now)
     term = max([record.term + 1, *(report.promised for report in reports.values())])
     promised = {name: report for name, report in reports.items() if has_promised(report, term)}
-    strays = [name for name, report in promised.items() if not _on_the_line(report, record)]
+    strays = [name for name, report in promised.items() if not is_on_the_line(report, record)]
     fit = {name: report for name, report in promised.items() if name not in strays}
     needed = record.claim.quorum
+    if handed_over is not None and (successor := world.present(member_of(handed_over), now)) is not None:
+        return _elect(world, record, {handed_over: successor}, term, primary)
     if record.primary in fit or len(fit) >= needed:
         return _elect(world, record, fit, term, primary)
     own = reports.get(record.primary)
@@ -90,11 +98,16 @@ def ballot(world: World, record: Record, primary: Health, now: float) -> Plan:
                 for name in askable
             )
         )
+    if own is not None and not fenced and not own.answers:
+        # Last of all a primary that hangs: it fences itself, and its word is a quorum by itself.
+        why = f"{primary.reason}, its PostgreSQL hangs, and the others do not suffice"
+        return Plan(steps=(AskPromise(member=record.primary_member, term=term, reason=why),))
     if strays:
         found = ", ".join(f"{member_of(name)} at {promised[name].position}" for name in strays)
         text = f"no failover: {found} is off the line of the record's history; a person must look"
         return Plan(waits=(text,), again=2.0)
-    if may_resume(world, record, now):
+    wish = record.wished(world.wall)
+    if may_resume(world, record, now) and (wish is None or wish.kind != "failover"):
         return Plan(waits=(f"{primary.reason}; no successor can be had, so it is to resume term {record.term}",))
     missing = [
         f"{member_of(name)} ({world.gone(member_of(name), now) or _why_not(world, record, name)})"
@@ -111,6 +124,11 @@ def ballot(world: World, record: Record, primary: Health, now: float) -> Plan:
 def has_promised(report: MemberReport, term: int) -> bool:
     """Is this report a promise of `term` with a final position?"""
     return report.data is Data.READY and report.promised >= term and report.settled and report.position is not None
+
+
+def is_on_the_line(report: MemberReport, record: Record) -> bool:
+    """Does its log end on the line of the record's history?"""
+    return report.position is not None and lies_on(report.position, record.lineage)
 
 
 def may_resume(world: World, record: Record, now: float) -> bool:
@@ -144,19 +162,21 @@ def raised(world: World, record: Record, now: float) -> Plan:
 
 
 def _elect(world: World, record: Record, fit: dict[Incarnation, MemberReport], term: int, primary: Health) -> Plan:
-    order = list(record.members)
+    wish = record.wished(world.wall)
+    wished = wish.to if wish is not None and wish.kind == "failover" else None
 
-    def furthest(name: Incarnation) -> tuple[int, int, bool, int]:
+    def furthest(name: Incarnation) -> tuple[int, int, bool, bool]:
         position = fit[name].position
         rank, lsn = progress(position, record.lineage) if position else (-1, 0)
-        return (rank, lsn, name == record.primary, -order.index(member_of(name)))
+        return (rank, lsn, member_of(name) == wished, name == record.primary)
 
-    winner = max(fit, key=furthest)
+    winner = max(sorted(fit, key=lambda name: switchover.preference(world, record, member_of(name))), key=furthest)
     position = fit[winner].position
     if position is None:
         return NOTHING
     reign = Reign(term=term, incarnation=winner, timeline=next_timeline(position, record.lineage), fork=position.lsn)
-    reason = f"{primary.reason}; {member_of(winner)} is furthest at {position} of {len(fit)} that promised"
+    wanted = f"{wish}: " if wish is not None else ""
+    reason = f"{wanted}{primary.reason}; {member_of(winner)} is furthest at {position} of {len(fit)} that promised"
     successor = record.amended(
         reason,
         term=term,
@@ -166,10 +186,6 @@ def _elect(world: World, record: Record, fit: dict[Incarnation, MemberReport], t
         lineage=(*record.lineage, reign)[-LINEAGE_KEPT:],
     )
     return Plan(steps=(WriteRecord(record=successor, reason=reason),))
-
-
-def _on_the_line(report: MemberReport, record: Record) -> bool:
-    return report.position is not None and lies_on(report.position, record.lineage)
 
 
 def _claimed(world: World, record: Record, now: float) -> dict[Incarnation, MemberReport]:

@@ -26,7 +26,7 @@ def places(
     """Where every member lives or shall live, in the document's order, and what cannot be placed and why.
 
     The record's word comes first, then the pin of a service that exists, then the document's node, then a choice:
-    the fitting node with the fewest members, managers' names in order.
+    the fitting node with the fewest members, the leader of Swarm's Raft last among them, else by name.
     """
     remembered = {place.member: place for place in record.places} if record else {}
     for member, service in swarm.members(document.name).items():
@@ -111,7 +111,9 @@ def _choose(document: PostgresCluster, instance: Instance, swarm: SwarmView, tak
     fitting = [node for node in swarm.nodes if node.takes_tasks]
     if not fitting:
         return f"{instance.name}: no node takes tasks now; see `docker node ls`"
-    return _place(document, instance, min(fitting, key=lambda node: (load[node.id], node.name, node.id)))
+    return _place(
+        document, instance, min(fitting, key=lambda node: (load[node.id], node.is_raft_leader, node.name, node.id))
+    )
 
 
 def _place(document: PostgresCluster, instance: Instance, node: Node) -> Place:

@@ -6,10 +6,12 @@ from the record as it is and never wait for what it will be.
 
     newer        somebody has seen a newer record than we: read again, or stop and call a person
     first        no record yet: begin
-    failover     the primary is lost: ballot
+    wishes       what a person asked for is over, or cannot be: it is answered
+    failover     the primary is lost, or a person says so: ballot; with a person's word also one that accepts loss
     raise        a needless ballot left promises behind
     grow         the record learns of the system and of new members
     durability   claim and sync move towards what the standbys allow
+    switchover   the primary is well, and a person asked for another
     document     the newest edit becomes the one in force
     orders       everyone is told what the record says
     upkeep       networks, secrets and services exist and are as wanted
@@ -22,7 +24,7 @@ from __future__ import annotations
 import hashlib
 
 from pgswarm import settings
-from pgswarm.core import ballot, bootstrap, durability
+from pgswarm.core import ballot, bootstrap, durability, loss, switchover
 from pgswarm.core.orders import (
     Circumstances,
     OrderMessage,
@@ -45,8 +47,10 @@ from pgswarm.core.steps import (
     SendOrder,
     SendRouterOrder,
     StoreDocument,
+    WriteRecord,
 )
 from pgswarm.core.swarmview import SwarmView
+from pgswarm.core.wish import Wish
 from pgswarm.core.world import Told, Unknown, Wanted, World
 
 REFUSED_PAUSE = 2.0
@@ -83,12 +87,25 @@ def _record_rules(world: World, record: Record, now: float) -> Plan:
         return NOTHING
     primary = ballot.health(world, record, now)
     waits = Plan(waits=(primary.reason,), again=1.0) if primary.coming else NOTHING
-    if primary.lost:
+    wish = record.wished(world.wall)
+    if record.wish is not None and wish is None:
+        return _answer(record, f"{record.wish}: not done in the time that was given: {primary.reason}")
+    if wish is not None and wish.kind == "accept-loss" and not (primary.lost or primary.coming):
+        return _answer(record, f"{wish} refused: {primary.reason}, so nothing needs to be lost")
+    forced = wish is not None and wish.kind == "failover"
+    if primary.lost or forced:
+        if forced and wish is not None and not primary.lost:
+            primary = ballot.Health(lost=True, coming=False, reason=f"{wish.by} asked for it")
         waits = ballot.ballot(world, record, primary, now)
+        if not waits.steps and wish is not None and wish.kind == "accept-loss":
+            waits = _accepting_loss(world, record, wish, now)
+        elif not waits.steps and forced:
+            return _answer(record, f"{wish} refused: {'; '.join(waits.waits)}")
         if waits.steps or not ballot.may_resume(world, record, now):
             return waits
         # It cannot be replaced, so it is to come back; what keeps it waiting may be a standby that is gone.
-    for rule in (ballot.raised, bootstrap.completed, durability.moves):
+    rules = (ballot.raised, bootstrap.completed, durability.moves, switchover.begun)
+    for rule in rules[-1:] if switchover.is_under_way(world, record, now) else rules:
         said = rule(world, record, now)
         if said.steps:
             return said.and_then(waits)
@@ -96,6 +113,19 @@ def _record_rules(world: World, record: Record, now: float) -> Plan:
     if not (primary.coming or primary.lost) and world.present(record.primary_member, now) is None:
         return waits.and_then(Plan(waits=(primary.reason,), again=0.2))
     return waits
+
+
+def _accepting_loss(world: World, record: Record, wish: Wish, now: float) -> Plan:
+    """A ballot has found no way without loss, and a person accepts it, unless the primary itself is to come back."""
+    name = record.primary_member
+    if ballot.may_resume(world, record, now) and name not in wish.dead:
+        return _answer(record, f"{wish} refused: {name} can be reached and is to resume; name it dead if it cannot")
+    return loss.accepted(world, record, wish, now)
+
+
+def _answer(record: Record, text: str) -> Plan:
+    """The wish is over, and nothing came of it."""
+    return Plan(steps=(WriteRecord(record=record.answering(text), reason=text),))
 
 
 def _document(world: World) -> Plan:

@@ -17,6 +17,7 @@ from pgswarm.core.base import Value
 from pgswarm.core.claim import Claim, Incarnation, Sync, member_of
 from pgswarm.core.reports import Data, MemberReport
 from pgswarm.core.wal import Reign
+from pgswarm.core.wish import Answered, Wish
 
 LINEAGE_KEPT = 200
 """Reigns kept in the record; older ones are history that no living data directory can still be on."""
@@ -43,6 +44,8 @@ class Record(Value):
     places: tuple[Place, ...]
     system_id: str = ""
     reason: str = Field(default="", description="why the last write was made, for people")
+    wish: Wish | None = Field(default=None, description="what a person asked for in this term and nobody has answered")
+    answered: Answered | None = Field(default=None, description="what came of the last wish that is over")
 
     @model_validator(mode="after")
     def _coherent(self) -> Record:
@@ -84,7 +87,22 @@ class Record(Value):
             and self.system_id in ("", report.system_id)
         )
 
+    def wished(self, wall: float) -> Wish | None:
+        """What is asked for and may still be done at `wall` (seconds since the epoch)."""
+        wish = self.wish
+        return wish if wish is not None and wish.term == self.term and wall < wish.until else None
+
+    def answering(self, text: str, *, done: bool = False) -> Record:
+        """The next revision, in which the wish is over; `text` says what came of it."""
+        if self.wish is None:
+            raise ValueError("nothing was wished for")
+        return self.amended(text, wish=None, answered=self.wish.answered(text, done=done))
+
     def amended(self, reason: str, **changes: object) -> Record:
-        """The next revision with these fields changed, validated."""
+        """The next revision with these fields changed, validated. A new term answers the wish of the old one."""
         fields = {name: getattr(self, name) for name in type(self).model_fields}
-        return Record.model_validate({**fields, **changes, "revision": self.revision + 1, "reason": reason})
+        new = {**fields, **changes, "revision": self.revision + 1, "reason": reason}
+        if self.wish is not None and new["term"] != self.term:
+            done = self.wish.is_met_by(self.primary_member, member_of(str(new["primary"])))
+            new |= {"wish": None, "answered": self.wish.answered(reason, done=done)}
+        return Record.model_validate(new)

@@ -121,6 +121,13 @@ class MemberReport(Message):
         default=False,
         description="position is the end of the valid log and no WAL is received: the answer that a promise gives",
     )
+    answers: bool = Field(
+        default=True, description="a running PostgreSQL has lately answered its agent: it does not hang"
+    )
+    yields: int = Field(
+        default=0,
+        description="the term for which it is about to hand over: checkpointed, and new clients are turned away",
+    )
     in_force: InForce | None = None
     walsenders: tuple[Walsender, ...] = ()
     upstream: Incarnation | None = Field(

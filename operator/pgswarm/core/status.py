@@ -72,6 +72,8 @@ class Status(Message):
     waits: tuple[str, ...] = ()
     errors: tuple[str, ...] = Field(default=(), description="mistakes in documents; they change nothing")
     last_change: str = Field(default="", description="why the record was last written")
+    wish: str = Field(default="", description="what a person asked for and is not done yet")
+    answer: str = Field(default="", description="what came of the last wish")
 
 
 def status_of(
@@ -105,6 +107,8 @@ def status_of(
         waits=plan.waits,
         errors=errors,
         last_change=record.reason if record else "",
+        wish=f"{record.wish}, asked for by {record.wish.by}" if record and record.wish else "",
+        answer=record.answered.text if record and record.answered else "",
     )
 
 

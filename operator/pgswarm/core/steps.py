@@ -92,11 +92,12 @@ class WriteRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskPromise:
-    """Ask a member to promise a term, and what it has."""
+    """Ask a member to promise a term, and what it has; with `prepare`, only to make ready for that (a switchover)."""
 
     member: str
     term: int
     reason: str
+    prepare: bool = False
 
     @property
     def key(self) -> str:
@@ -159,8 +160,8 @@ def title(step: Step) -> str:
             return "read the record"
         case WriteRecord(record=record):
             return f"write the record: term {record.term}, primary {record.primary}, claim {record.claim}"
-        case AskPromise(member=member, term=term):
-            return f"ask {member} to promise term {term}"
+        case AskPromise(member=member, term=term, prepare=prepare):
+            return f"ask {member} to make ready for term {term}" if prepare else f"ask {member} to promise term {term}"
         case SendOrder(member=member, message=message):
             order = message.order
             return f"order {member} to be {order.role} in term {order.term} (revision {order.revision})"

@@ -61,7 +61,7 @@ def labels_of(stored: Stored) -> dict[str, str]:
     """The labels that say what `stored` says."""
     labels = {**stored.others, settings.LABEL_CLUSTER: stored.cluster, settings.LABEL_KIND: KIND}
     if stored.record is not None:
-        labels[settings.LABEL_RECORD] = stored.record.model_dump_json()
+        labels[settings.LABEL_RECORD] = stored.record.model_dump_json(exclude_none=True)
     if stored.document is not None:
         document = stored.document.model_dump(mode="json", by_alias=True, exclude_unset=True)
         spec = {"document": document, "editedAt": stored.edited_at, "source": stored.source}

@@ -88,11 +88,19 @@ class World:
     told: Mapping[str, Told] = field(default_factory=dict)
     leader: str | None = None  # the operator that acts; None: this one
     awake_since: float = 0.0
+    wall: float = 0.0  # seconds since the epoch, for what a person said with a time; everything else is `now`
     fresh_id: str = "00000000"
 
     @property
     def detection(self) -> float:
         return spec_.seconds(self.document.spec.detection_timeout) if self.document else 3.0
+
+    @property
+    def raft_leader(self) -> str | None:
+        """The node that leads Swarm's Raft, if known: better not the primary's, so that one loss is not two."""
+        if isinstance(self.swarm, Unknown):
+            return None
+        return next((node.id for node in self.swarm.nodes if node.is_raft_leader), None)
 
     def report(self, member: str) -> MemberReport | None:
         """The newest report of a member, however old."""

@@ -1,0 +1,56 @@
+"""What a person asks for beside the document: once, of one term, and with an answer.
+
+A document says how things shall be; a *wish* says what shall happen now: another primary, a failover before the
+time-out, or the acceptance of a loss that nobody but a person may accept. It is written into the record by
+compare-and-set, so any operator may fulfil it, and none that dies takes it along. It is spoken in one term and until
+one moment: a new term or that moment ends it, whatever came of it, so no wish is ever fulfilled that its speaker has
+forgotten. What came of it stays in the record as its *answer*, until the next one is answered.
+
+Who fulfils it: `switchover` and `loss`; `plan` asks them.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from pgswarm.core.base import Value
+
+
+class Wish(Value):
+    """One thing that a person (or a program of theirs) asked for."""
+
+    id: str = Field(description="random: by it the one who asked knows the answer")
+    kind: Literal["switchover", "failover", "accept-loss"]
+    term: int = Field(ge=1, description="the term it was spoken in; in another it means nothing")
+    to: str | None = Field(default=None, description="the member that shall be primary; None: the best")
+    dead: tuple[str, ...] = Field(default=(), description="members that the person gives up (accept-loss)")
+    by: str = Field(default="somebody", description="who asked, for people")
+    until: float = Field(description="seconds since the epoch; ignored from then on")
+
+    def __str__(self) -> str:
+        """In a person's words: the beginning of every reason that has to do with it."""
+        match self.kind:
+            case "switchover" | "failover":
+                return f"{self.kind} to {self.to}" if self.to else self.kind
+            case "accept-loss":
+                return f"failover that accepts loss ({', '.join(self.dead) or 'nobody'} given up)"
+
+    def answered(self, text: str, *, done: bool) -> Answered:
+        return Answered(id=self.id, kind=self.kind, done=done, text=text)
+
+    def is_met_by(self, before: str, after: str) -> bool:
+        """Has a new term given what was asked for? `before` and `after` are its and the former primary's members."""
+        if self.to is not None:
+            return after == self.to
+        return after != before or self.kind == "accept-loss"
+
+
+class Answered(Value):
+    """What came of the last wish that is over."""
+
+    id: str
+    kind: str
+    done: bool
+    text: str = Field(description="what happened, or why it was refused")
