@@ -17,7 +17,7 @@ SUITE := $(BIN)/pytest -q --no-header
 CODE := operator tests stack/lab
 PYPROJECT := pyproject.toml
 
-.PHONY: test-loop help venv format lint lint-form lint-types lint-imports check test test-fast test-histories test-parts test-lab packages demo lab-up lab-down images crds \
+.PHONY: test-loop help venv format lint lint-form lint-types lint-imports check test test-fast test-histories test-parts test-lab packages demo soak lab-up lab-down images crds \
 	images-lab images-current status lock reconcile-once clean
 
 help: ## List the targets
@@ -85,6 +85,9 @@ test-lab: venv
 
 demo: venv images ## The whole story with a writing client; ENGINE=current for the engine of this shell
 	$(BIN)/python stack/demo.py --engine $(ENGINE)
+
+soak: venv ## Random faults on the lab for MINUTES (60) under a writing client; SEED and ONLY=kind,kind narrow it
+	$(BIN)/python stack/soak.py --minutes $(or $(MINUTES),60) $(if $(SEED),--seed $(SEED)) --only "$(ONLY)"
 
 status: ## What the operator on this engine (ENGINE=lab: on the lab's first node) says of its clusters
 	@$(CLIENT) exec $$($(CLIENT) ps --quiet --filter label=com.docker.swarm.service.name=pgswarm_operator | head -n 1) \

@@ -154,6 +154,18 @@ def test_two_nodes_can_be_cut_from_each_other_alone(lab: Lab) -> None:
     until(lambda: reaches(lab, here, theirs["node3"]))
 
 
+def test_a_node_can_be_deaf_to_another_that_still_hears_it(lab: Lab) -> None:
+    here, there = lab.container("node1"), address_in_overlay(lab, "node3")
+    lab("cut-oneway", "1", "3")
+    lab("cut-oneway", "node1", "node3")
+    rows = {line.split()[0]: line for line in lab("status").splitlines() if line.startswith("node")}
+    assert "not with node1" in rows["node3"]
+    assert "not with" not in rows["node1"]
+    assert not reaches(lab, here, there)
+    lab("heal-between", "1", "3")
+    until(lambda: reaches(lab, here, there))
+
+
 def test_a_frozen_node_accepts_and_never_answers(lab: Lab) -> None:
     lab("freeze", "3")
     with socket.create_connection((lab.address(3), PORT), timeout=1) as accepted:

@@ -2,8 +2,10 @@
 
 Writers insert numbered rows through the routers, each on a connection of its own, and note the moment of every
 acknowledgement. When a connection breaks they connect again at once and go on with the next number: a row whose
-outcome is unknown is never counted. Two things come out: the longest time without an acknowledged write, which is the
-outage that an application sees, and the acknowledged rows that a later reading does not find, which must be none.
+outcome is unknown is never counted. Each has a router of its own to begin with, and goes to the next one when it
+fails there, as libpq does with a list of hosts; `spread` sends everybody back to their own. Two things come out:
+the longest time without an acknowledged write, which is the outage that an application sees, and the acknowledged
+rows that a later reading does not find, which must be none.
 
 The writers run in a thread of their own, so that whoever breaks things may block.
 """
@@ -12,6 +14,8 @@ from __future__ import annotations
 
 import threading
 import time
+from array import array
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -67,6 +71,8 @@ class Gap:
     began: float  # time.monotonic()
     acknowledged: int
     failed: int
+    slowest: float = 0.0
+    """The longest pause of one single writer, on whichever router it was: what the unluckiest client saw."""
 
 
 class Ledger:
@@ -76,9 +82,14 @@ class Ledger:
         self._target = target
         self._writers = writers
         self._table = table
-        self._acknowledged: list[tuple[float, int, int]] = []
+        # Columns: an hour of writing is a million rows. Times grow, because one thread notes them.
+        self._times = array("d")
+        self._writer = array("B")
+        self._number = array("q")
+        self._checked = 0
         self._failures: list[tuple[float, str]] = []
         self._ended = threading.Event()
+        self._spreads = 0
         self._began = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
         self._error: BaseException | None = None
@@ -104,7 +115,7 @@ class Ledger:
 
     @property
     def acknowledged(self) -> int:
-        return len(self._acknowledged)
+        return len(self._times)
 
     @property
     def failures(self) -> Sequence[tuple[float, str]]:
@@ -114,32 +125,78 @@ class Ledger:
     def gap(self, since: float | None = None) -> Gap:
         """The longest pause from `since` (time.monotonic(), the beginning if None) until now."""
         start = self._began if since is None else since
-        times = sorted(when for when, _, _ in list(self._acknowledged) if when >= start)
-        longest, began = 0.0, start
-        for earlier, later in zip([start, *times], [*times, time.monotonic()], strict=True):
-            if later - earlier > longest:
-                longest, began = later - earlier, earlier
+        first, end, now = bisect_left(self._times, start), len(self._times), time.monotonic()
+        last = dict.fromkeys(range(self._writers), start)
+        longest, began, slowest, before = 0.0, start, 0.0, start
+        for index in range(first, end):
+            when, writer = self._times[index], self._writer[index]
+            if when - before > longest:
+                longest, began = when - before, before
+            slowest, last[writer], before = max(slowest, when - last[writer]), when, when
+        if now - before > longest:
+            longest, began = now - before, before
+        slowest = max(slowest, *(now - when for when in last.values()))
         failed = sum(1 for when, _ in list(self._failures) if when >= start)
-        return Gap(seconds=longest, began=began, acknowledged=len(times), failed=failed)
+        return Gap(seconds=longest, began=began, acknowledged=end - first, failed=failed, slowest=slowest)
 
     def wait_for_writes(self, count: int = 20, deadline: float = 60.0) -> float:
         """Wait until `count` more writes are acknowledged; the seconds it took. Raises TimeoutError."""
-        start, goal = time.monotonic(), len(self._acknowledged) + count
-        while len(self._acknowledged) < goal:
+        start, goal = time.monotonic(), self.acknowledged + count
+        while self.acknowledged < goal:
             if time.monotonic() - start > deadline:
                 last = self._failures[-1][1] if self._failures else "no failure either"
                 raise TimeoutError(f"no {count} acknowledged writes within {deadline:.0f} s; last: {last}")
-            if not self._thread.is_alive():
-                raise RuntimeError("the writers have ended") from self._error
+            self._must_live()
             self._ended.wait(0.01)
         return time.monotonic() - start
 
-    def missing(self) -> list[tuple[int, int]]:
-        """Acknowledged rows (writer, number) that the primary does not have."""
-        query = sql.SQL("SELECT writer, number FROM {} WHERE run = %s").format(sql.Identifier(self._table))
-        with psycopg.connect(self._target.conninfo(), autocommit=True) as connection:
-            there = set(connection.execute(query, [self._name]).fetchall())
-        return sorted({(writer, number) for _, writer, number in list(self._acknowledged)} - there)
+    def spread(self, deadline: float = 30.0) -> None:
+        """Let every writer connect anew, to its own router, so that the next fault meets them as they began."""
+        self._spreads += 1
+        self.wait_for_all_writers(deadline)
+
+    def wait_until_steady(self, span: float, longest: float, deadline: float) -> None:
+        """Wait until `span` seconds in a row have had no pause longer than `longest`. Raises TimeoutError."""
+        began = time.monotonic()
+        while time.monotonic() - began <= deadline:
+            now = time.monotonic()
+            if now - began >= span and self.gap(now - span).seconds <= longest:
+                return
+            self._must_live()
+            self._ended.wait(0.1)
+        raise TimeoutError(f"writes have not been steady for {span:g} s within {deadline:.0f} s")
+
+    def wait_for_all_writers(self, deadline: float = 60.0) -> None:
+        """Wait until each writer has had a new write acknowledged, whichever router it is on. Raises TimeoutError."""
+        start, first = time.monotonic(), self.acknowledged
+        while len(seen := set(self._writer[first:])) < self._writers:
+            if time.monotonic() - start > deadline:
+                missing = sorted(set(range(self._writers)) - seen)
+                raise TimeoutError(f"writers {missing} had no write acknowledged within {deadline:.0f} s")
+            self._must_live()
+            self._ended.wait(0.01)
+
+    def missing(self, *, newest: bool = False) -> list[tuple[int, int]]:
+        """Acknowledged rows (writer, number) that the primary does not have; `newest`: of those since the last look."""
+        first, end = (self._checked if newest else 0), len(self._times)
+        if first == end:
+            return []
+        least = min(self._number[first:end])
+        query = sql.SQL("SELECT writer, number FROM {} WHERE run = %s AND number >= %s").format(
+            sql.Identifier(self._table)
+        )
+        there: set[int] = set()
+        with psycopg.connect(self._target.conninfo()) as connection, connection.cursor("ledger") as rows:
+            rows.itersize = 20_000
+            rows.execute(query, [self._name, least])
+            there.update(number << 8 | writer for writer, number in rows)
+        self._checked = end
+        pairs = ((self._writer[index], self._number[index]) for index in range(first, end))
+        return sorted((writer, number) for writer, number in pairs if number << 8 | writer not in there)
+
+    def _must_live(self) -> None:
+        if not self._thread.is_alive():
+            raise RuntimeError("the writers have ended") from self._error
 
     @property
     def _name(self) -> str:
@@ -157,18 +214,22 @@ class Ledger:
                 tasks.start_soon(self._write, writer)
 
     async def _write(self, writer: int) -> None:
-        number, attempt = 0, writer
+        number, attempt, spreads = 0, writer, self._spreads
         query = sql.SQL("INSERT INTO {} VALUES (%s, %s, %s)").format(sql.Identifier(self._table))
         while not self._ended.is_set():
+            if spreads != self._spreads:
+                attempt, spreads = writer, self._spreads
             try:
                 with anyio.fail_after(PATIENCE):
                     connection = await psycopg.AsyncConnection.connect(self._target.conninfo(attempt), autocommit=True)
                 async with connection:
-                    while not self._ended.is_set():
+                    while not self._ended.is_set() and spreads == self._spreads:
                         number += 1
                         with anyio.fail_after(PATIENCE):
                             await connection.execute(query, [self._name, writer, number])
-                        self._acknowledged.append((time.monotonic(), writer, number))
+                        self._writer.append(writer)
+                        self._number.append(number)
+                        self._times.append(time.monotonic())  # last: who reads from another thread counts these
                         await anyio.sleep(PACE)
             except (psycopg.Error, OSError, TimeoutError) as error:
                 attempt += 1

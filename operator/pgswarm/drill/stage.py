@@ -55,6 +55,10 @@ class Stage:
         """Run the docker client against one node's engine; its output. Raises Broken."""
         raise NotImplementedError
 
+    def docker_all(self, *words: str, node: int = 1, deadline: float = 120) -> str:
+        """Run the docker client; its output and its errors together, as `docker logs` gives them."""
+        raise NotImplementedError
+
     def write_document(self, text: str) -> None:
         """Put the document where the operator looks, in one step, as an editor does."""
         raise NotImplementedError
@@ -213,6 +217,10 @@ class LabStage(Stage):
         command = [str(TOP / "stack" / "lab" / "lab"), "docker", str(node), "--", *words]
         return run(command, text=text, deadline=deadline, environment=self.environment)
 
+    def docker_all(self, *words: str, node: int = 1, deadline: float = 120) -> str:
+        command = ["sh", "-c", 'exec "$@" 2>&1', "sh", str(TOP / "stack" / "lab" / "lab"), "docker", str(node), "--"]
+        return run([*command, *words], text=None, deadline=deadline, environment=self.environment)
+
     def socket(self, node: int) -> dict[str, str]:
         """The variables that point a docker client of this machine to one node's engine."""
         lines = [line.removeprefix("export ") for line in self.lab("env", str(node)).splitlines() if "=" in line]
@@ -237,6 +245,10 @@ class CurrentStage(Stage):
 
     def docker(self, *words: str, node: int = 1, text: str | None = None, deadline: float = 120) -> str:
         return run(["docker", *words], text=text, deadline=deadline, environment=self.environment)
+
+    def docker_all(self, *words: str, node: int = 1, deadline: float = 120) -> str:
+        command = ["sh", "-c", 'exec "$@" 2>&1', "sh", "docker"]
+        return run([*command, *words], text=None, deadline=deadline, environment=self.environment)
 
     def write_document(self, text: str) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)

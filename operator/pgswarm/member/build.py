@@ -16,6 +16,7 @@ from pathlib import Path
 
 import anyio
 from anyio import to_thread
+from loguru import logger
 
 from pgswarm.core.reports import Progress
 from pgswarm.errors import Again, Refused
@@ -74,6 +75,8 @@ async def clone(config: Config, address: str, tell: Tell, *, slot: bool) -> None
         await _clear(config.fresh)
         raise failure
     (config.fresh / "standby.signal").touch()
+    taken = anyio.current_time() - meter.began
+    logger.info("cloned {} in {:.2f} s, {}/s", _size(meter.done), taken, _size(meter.done / max(taken, 0.001)))
 
 
 async def rewind(config: Config, address: str, tell: Tell) -> bool:
@@ -119,7 +122,7 @@ class Meter:
         self._mark = (anyio.current_time(), 0)
         self._rate = 0.0
         self.done = self.total = 0
-        self.heard = anyio.current_time()
+        self.began = self.heard = anyio.current_time()
         tell(Progress(what=what))
 
     def take(self, line: str) -> None:

@@ -137,6 +137,11 @@ def cut_between(lab: settings.Lab, asked: argparse.Namespace) -> None:
         network.cut_between(lab, lab.find(asked.one), lab.find(asked.other))
 
 
+def cut_oneway(lab: settings.Lab, asked: argparse.Namespace) -> None:
+    with lab.locked():
+        network.cut_oneway(lab, lab.find(asked.one), lab.find(asked.other))
+
+
 def heal_between(lab: settings.Lab, asked: argparse.Namespace) -> None:
     with lab.locked():
         network.heal_between(lab, lab.find(asked.one), lab.find(asked.other))
@@ -281,7 +286,8 @@ def _parser() -> argparse.ArgumentParser:
     verb.set_defaults(act=kill)
     for name, act, text in (
         ("cut-between", cut_between, "two nodes no longer hear each other"),
-        ("heal-between", heal_between, "and hear each other again"),
+        ("cut-oneway", cut_oneway, "the second node no longer hears the first; the first still hears the second"),
+        ("heal-between", heal_between, "they hear each other again, whichever way they were cut"),
     ):
         verb = verbs.add_parser(name, help=text)
         verb.add_argument("one")

@@ -6,9 +6,9 @@
 
 The switch lives in a namespace of its own because an engine in the machine's namespace sets its FORWARD policy
 to DROP, and bridged frames may have to pass it. The cable of a node is cut at the switch's end, so inside the
-node the address stays and packets vanish silently, as when a switch port dies. Between two nodes only, each
-drops what comes from the other before anything else looks at it (table `raw`): that takes VXLAN, published
-ports and the control plane alike.
+node the address stays and packets vanish silently, as when a switch port dies. Between two nodes only, each (one
+of them, for a one-way cut) drops what comes from the other before anything else looks at it (table `raw`): that takes
+VXLAN, published ports and the control plane alike.
 
 MAC addresses follow from the node's number: a node that comes back after a power cut is known to its neighbours
 at once.
@@ -82,15 +82,20 @@ def is_cut(lab: Lab, node: Node) -> bool:
 
 
 def cut_between(lab: Lab, one: Node, other: Node) -> None:
-    for here, there in ((one, other), (other, one)):
-        room = rooms.of_node(lab, here.name)
-        if room.pid() is None:
-            continue
-        if not talk.works(rooms.inside(room, _tables("-n", "-L", CHAIN))):
-            talk.run(rooms.inside(room, _tables("-N", CHAIN)))
-            talk.run(rooms.inside(room, _tables("-I", "PREROUTING", "-j", CHAIN)))
-        if lab.address(there) not in cut_from(room):
-            talk.run(rooms.inside(room, _tables("-A", CHAIN, "-s", lab.address(there), "-j", "DROP")))
+    cut_oneway(lab, one, other)
+    cut_oneway(lab, other, one)
+
+
+def cut_oneway(lab: Lab, speaker: Node, listener: Node) -> None:
+    """The listener hears nothing of the speaker any more; the speaker still hears the listener."""
+    room = rooms.of_node(lab, listener.name)
+    if room.pid() is None:
+        return
+    if not talk.works(rooms.inside(room, _tables("-n", "-L", CHAIN))):
+        talk.run(rooms.inside(room, _tables("-N", CHAIN)))
+        talk.run(rooms.inside(room, _tables("-I", "PREROUTING", "-j", CHAIN)))
+    if lab.address(speaker) not in cut_from(room):
+        talk.run(rooms.inside(room, _tables("-A", CHAIN, "-s", lab.address(speaker), "-j", "DROP")))
 
 
 def heal_between(lab: Lab, one: Node, other: Node) -> None:
