@@ -31,6 +31,10 @@ POSTGRES_PORT = 5432
 HEARTBEAT = 0.5
 """Seconds between two reports on an idle stream."""
 
+CALLER = "Pgswarm-Caller"
+"""The header that says what kind of process calls. A member's or a router's call is nobody's to decide anything: only
+an operator's counts as a word from outside (an agent's law 6)."""
+
 SECRET_FILE = "/run/secrets/pgswarm-control"
 
 

@@ -103,6 +103,7 @@ class Member:
     postgres_port: int
     process: subprocess.Popen[bytes] | None = None
     volume: Path = Path()
+    everybody: tuple[str, ...] = ()  # what the cluster's name on the control network would resolve to
     extra: dict[str, str] = field(default_factory=dict)
 
     def start(self) -> None:
@@ -118,6 +119,7 @@ class Member:
             "PGSWARM_OWNER_PASSWORD_FILE": str(self.folder / "owner"),
             "PGSWARM_REPLICATION_PASSWORD_FILE": str(self.folder / "replication"),
             "PGSWARM_LOG_LEVEL": "DEBUG",
+            "PGSWARM_MEMBERS": ",".join(self.everybody),
             **self.extra,
         }
         with open(self.folder / f"{self.name}.log", "ab") as log:
@@ -258,6 +260,7 @@ class Stage:
             self.members[name] = Member(
                 name=name, address=f"{self._network}.{2 + NAMES.index(name)}", folder=self.folder,
                 port=18009, postgres_port=15432, volume=place,
+                everybody=tuple(f"{self._network}.{2 + number}" for number in range(len(NAMES))),
             )  # fmt: skip
         return self.members[name]
 

@@ -33,6 +33,12 @@ def application_name(name: Incarnation, term: int) -> str:
     return f"{member}-{ident}-{term}"
 
 
+def streamer(name: str) -> str:
+    """The member behind an application_name of ours; empty for any other."""
+    member, _, rest = name.rpartition("-")[0].rpartition("-")
+    return member if rest else ""
+
+
 class Claim(Value):
     """Every acknowledged commit is on at least `r` of `members` (incarnations, the primary among them)."""
 

@@ -8,14 +8,17 @@ The shape of the law (PROTOCOL, an agent's law): a member whose promise is newer
 is *fenced* until the end of its log is known. A member that has an order first comes to that same state, unless it
 is already what the order says, and only from there - in recovery, nothing received, position known - it is led on:
 follow as it is, rewind, clone or promote. A primary that goes on in its own term and timeline is the one exception.
+Without an operator's word since the agent began nobody reigns, unless `resumption` says that it may.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import assert_never
 
+from pgswarm.core import resumption
 from pgswarm.core.claim import Incarnation
 from pgswarm.core.memory import Memory
 from pgswarm.core.orders import Order
@@ -69,6 +72,9 @@ class Facts:
 
     memory: Memory
     heeded: bool = False  # an operator has sent the order in force since this boot
+    resumed: bool = False  # no operator has, but its reign was resumed by its own word (law 5)
+    heard: Mapping[str, resumption.Heard] = field(default_factory=dict)  # what the others said when asked last
+    began_at: float = 0.0  # when this agent began
     postgres: Postgres = Postgres.STOPPED
     began: Begin | None = None  # how the postgres that is there was started
     role: Role = Role.NONE
@@ -150,7 +156,15 @@ class Assume:
     reason: str
 
 
-Action = Rest | Create | Start | Stop | Settle | Follow | Rewind | Clone | Promote | Assume
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resume:
+    """Take the last order for confirmed: everybody in its claim agrees, and there is no operator (law 5)."""
+
+    order: Order
+    reason: str
+
+
+Action = Rest | Create | Start | Stop | Settle | Follow | Rewind | Clone | Promote | Assume | Resume
 
 
 def duty(facts: Facts, now: float) -> Action:
@@ -187,7 +201,7 @@ def pause_after(action: Action, failures: int, asked: float) -> float:
     match action:
         case Create() | Clone() | Rewind() | Promote():
             return max(asked, _growing(RETRY_FIRST, RETRY_LAST, failures))
-        case Follow() | Start() | Stop() | Settle() | Assume() | Rest():
+        case Follow() | Start() | Stop() | Settle() | Assume() | Resume() | Rest():
             return min(RETRY_STEADY, max(0.05, asked))
         case _ as never:
             assert_never(never)
@@ -315,10 +329,16 @@ def _make_anew(facts: Facts, order: Order, upstream: Upstream, *, why: str) -> A
 
 def _be_primary(facts: Facts, order: Order, now: float) -> Action:
     memory = facts.memory
-    if not facts.heeded:
+    if not facts.heeded and not facts.resumed:
         if facts.postgres in (Postgres.RUNNING, Postgres.STARTING) and facts.began is Begin.PRIMARY:
             return Stop(reason="no operator has confirmed the reign since this agent started")
-        return Rest(reason=f"primary of term {order.term} by the last order; waiting for an operator's word")
+        waited = now - facts.began_at
+        verdict = resumption.may_resume(memory, order, facts.heard, waited, now)
+        if verdict.ok:
+            return Resume(order=order, reason=verdict.reason)
+        until = facts.began_at + resumption.PATIENCE
+        reason = f"primary of term {order.term} by the last order: {verdict.reason}"
+        return Rest(reason=reason, until=until if until > now else None)
     if memory.incarnation != order.primary:
         return Rest(reason=f"the order is for {order.primary}; here is {memory.incarnation}")
     in_place = facts.begun and memory.timeline == order.timeline

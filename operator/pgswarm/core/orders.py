@@ -16,7 +16,7 @@ from typing import Literal
 from pydantic import Field
 
 from pgswarm.core.base import Message
-from pgswarm.core.claim import Incarnation, Sync, member_of
+from pgswarm.core.claim import Claim, Incarnation, Sync, member_of
 from pgswarm.core.record import Record
 from pgswarm.core.wal import Reign
 
@@ -37,6 +37,7 @@ class Order(Message):
         default=False, description="the primary's data directory does not exist yet: initdb as `incarnation`"
     )
     counted: bool = Field(default=False, description="named in claim or sync: never re-seed from this order")
+    claim: Claim | None = Field(default=None, description="who must be asked before a reign is resumed (law 5)")
     sync: Sync = Sync()
     timeline: int = Field(ge=1, description="the timeline that this term writes")
     lineage: tuple[Reign, ...]
@@ -112,6 +113,7 @@ def order_for(cluster: str, record: Record, member: str) -> Order:
         primary=record.primary,
         create=is_primary and not record.system_id,
         counted=record.counts(member),
+        claim=record.claim,
         sync=record.sync,
         timeline=record.timeline,
         lineage=record.lineage,

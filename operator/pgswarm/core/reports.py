@@ -133,6 +133,7 @@ class MemberReport(Message):
     upstream: Incarnation | None = Field(
         default=None, description="the primary that WAL is being streamed from now; None if no stream is up"
     )
+    slots: tuple[str, ...] = Field(default=(), description="members for which log is kept here, in a slot of theirs")
     lag: float | None = Field(default=None, description="seconds behind the upstream in replay; None if unknown")
     progress: Progress | None = None
     problem: Problem | None = None

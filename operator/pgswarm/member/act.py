@@ -57,6 +57,8 @@ async def perform(agent: Agent, action: duty.Action) -> None:
             await _promote(agent, action.order)
         case duty.Assume():
             await agent.remember(reigned=action.term)
+        case duty.Resume():
+            agent.resumed = action.order.key
         case duty.Rest():
             return
         case _ as never:
@@ -108,6 +110,9 @@ async def _start(agent: Agent, begin: duty.Begin) -> None:
     if begun and not memory.begun:
         await agent.remember(begun=True)
     agent.upstream, agent.settled, agent.ascended, agent.throne, agent.sight = None, False, False, None, None
+    upstream = await _upstream_as_before(agent) if begin is duty.Begin.FOLLOWING else None
+    if begin is duty.Begin.FOLLOWING and upstream is None:
+        begin = duty.Begin.FENCED
     control = await tools.control_data(config)
     if control["Database system identifier"] != memory.system_id:
         raise Refused(
@@ -133,13 +138,34 @@ async def _start(agent: Agent, begin: duty.Begin) -> None:
     (config.pgdata / "standby.signal").touch()
     (config.pgdata / "recovery.signal").unlink(missing_ok=True)
     agent.files.lay_out(sync="", open_to_clients=True)
-    if begin is duty.Begin.FOLLOWING and order is not None and memory.incarnation is not None:
-        address = memory.circumstances.contacts[claim.member_of(order.primary)]
-        agent.files.set_upstream(address, claim.application_name(memory.incarnation, order.term))
-        agent.upstream = duty.Upstream(primary=order.primary, term=order.term, address=address)
+    if upstream is not None and memory.incarnation is not None:
+        agent.files.set_upstream(upstream.address, claim.application_name(memory.incarnation, upstream.term))
+        agent.upstream = upstream
     else:
         agent.files.clear_upstream()
     await agent.postmaster.start(begin, agent.tasks)
+
+
+async def _upstream_as_before(agent: Agent) -> duty.Upstream | None:
+    """Where the primary is that this standby followed, if it is there; else nothing may be received yet.
+
+    The address may be from before an outage of everything, and somebody else's by now, even that of a primary of an
+    older term, from whom nothing may be received any more (law 1).
+    """
+    order = agent.order
+    if order is None:
+        return None
+    member = claim.member_of(order.primary)
+    address = agent.neighbours.address(member, agent.memory.circumstances.contacts)
+    if address is None:
+        return None
+    upstream = duty.Upstream(primary=order.primary, term=order.term, address=address)
+    try:
+        await _confirm(agent, upstream)
+    except Again as exc:
+        logger.info("{}: started without a stream", exc)
+        return None
+    return upstream
 
 
 async def _settle(agent: Agent) -> None:
@@ -259,7 +285,9 @@ async def _promote(agent: Agent, order: Order) -> None:
 
 async def _confirm(agent: Agent, upstream: duty.Upstream) -> None:
     config = agent.config
-    await ask.confirm(upstream, cluster=config.cluster, port=config.port, secret=secret(config.secret_file))
+    await ask.confirm(
+        upstream, member=config.member, cluster=config.cluster, port=config.port, secret=secret(config.secret_file)
+    )
 
 
 async def _see_timeline(agent: Agent, upstream: duty.Upstream, timeline: int) -> None:

@@ -1,7 +1,8 @@
 """The agent as a whole: what it knows, what it says, and the one job that it has at a time.
 
-Three loops share this object, all in one task group: `_work` asks `duty` and does what it says, one cancellable job
-at a time; `watching` looks at PostgreSQL; `ruling` keeps a primary's sync setting, slots and roles. Orders and promises
+Five loops share this object, all in one task group: `_work` asks `duty` and does what it says, one cancellable job
+at a time; `watching` looks at PostgreSQL; `ruling` keeps a primary's sync setting and roles; `slots` keeps log for the
+others; `neighbours` asks them where there is no operator to say. Orders and promises
 come in by `take_order` and `take_promise`: made durable first, then the job that they overtake is cancelled and the
 loops are woken. Every change ends in `publish`, which tells every open stream at once.
 """
@@ -25,7 +26,7 @@ from pgswarm.core.orders import Order, OrderMessage
 from pgswarm.core.reports import Data, MemberReport, Postgres, Problem, Progress, Role, Serving
 from pgswarm.core.wal import Position
 from pgswarm.errors import Again, Failure, Refused
-from pgswarm.member import act, reign, ruling, state, telling, waldir, watching
+from pgswarm.member import act, neighbours, reign, ruling, slots, state, telling, waldir, watching
 from pgswarm.member.config import Config
 from pgswarm.member.facts import Observer, Sight
 from pgswarm.member.files import Files
@@ -56,7 +57,9 @@ class Agent:
         self.postmaster = postmaster
         self.tasks = tasks
         self.boot = secrets.token_hex(4)
+        self.began_at = anyio.current_time()
         self.heeded: tuple[int, int] | None = None
+        self.resumed: tuple[int, int] | None = None  # the order taken for confirmed with no operator (law 5)
         self.upstream: duty.Upstream | None = None
         self.position: Position | None = None
         self.settled = False
@@ -73,6 +76,8 @@ class Agent:
         self.pending_restart: tuple[str, ...] = ()
         self.problems: dict[str, Problem] = {}
         self.observer = Observer(config)
+        self.neighbours = neighbours.Neighbours(config)
+        self.slots: tuple[str, ...] = ()
         self._lock = anyio.Lock()
         self._job: anyio.CancelScope | None = None
         self._wake = anyio.Event()
@@ -100,6 +105,7 @@ class Agent:
             if not verdict.ok:
                 logger.warning("order refused: {}", verdict.reason)
                 return wire.Answer(accepted=False, reason=verdict.reason, report=self._report)
+            known = self.memory.circumstances.contacts
             renewed = accepted(self.memory, order, message.circumstances)
             is_new = self.memory.order is None or order.key != self.memory.order.key
             if renewed != self.memory:
@@ -107,6 +113,7 @@ class Agent:
                     await self._keep(renewed)
                 except Refused as exc:
                     return wire.Answer(accepted=False, reason=exc.reason, report=self._report)
+            self.neighbours.told(known, message.circumstances.contacts)
             first = self.heeded != order.key
             self.heeded = order.key
         if is_new or first:
@@ -216,10 +223,14 @@ class Agent:
     def reigns(self) -> Order | None:
         """The order under which the running PostgreSQL is primary; None if it is not, or must not be."""
         order = self.order
-        if order is None or order.role != "primary" or self.heeded != order.key:
+        if order is None or order.role != "primary" or not self.is_confirmed(order):
             return None
         fits = self.role is Role.PRIMARY and self.memory.reigned == order.term == self.memory.promised
         return order if fits and self.is_begun() else None
+
+    def is_confirmed(self, order: Order) -> bool:
+        """Has an operator sent this order since the agent began, or was its reign resumed without one?"""
+        return order.key in (self.heeded, self.resumed)
 
     @property
     def is_working(self) -> bool:
@@ -247,6 +258,15 @@ class Agent:
         self.progress = progress
         self.publish()
 
+    def tell_slots(self, members: tuple[str, ...]) -> None:
+        if members != self.slots:
+            self.slots = members
+            self.publish()
+
+    def look_again(self) -> None:
+        """Something was heard that may change what is to be done."""
+        self._wake.set()
+
     def trouble(self, code: str, text: str | None) -> None:
         """Set or clear a lasting problem."""
         if text is None:
@@ -263,6 +283,8 @@ class Agent:
             tasks.start_soon(self._work)
             tasks.start_soon(watching.watch, self)
             tasks.start_soon(ruling.rule, self)
+            tasks.start_soon(slots.keep, self)
+            tasks.start_soon(neighbours.keep_asking, self)
 
     async def end(self) -> None:
         """SIGTERM: no further work, and a fast shutdown."""
@@ -349,6 +371,9 @@ class Agent:
         return duty.Facts(
             memory=self.memory,
             heeded=order is not None and self.heeded == order.key,
+            resumed=order is not None and self.resumed == order.key,
+            heard=self.neighbours.heard,
+            began_at=self.began_at,
             postgres=postmaster.state,
             began=postmaster.began,
             role=self.role,
@@ -356,7 +381,7 @@ class Agent:
             settled=self.settled,
             begun=self.is_begun(),
             upstream=self.upstream,
-            address=contacts.get(member_of(order.primary)) if order else None,
+            address=self.neighbours.address(member_of(order.primary), contacts) if order else None,
             trouble=postmaster.trouble,
             follow_failures=self.follow_failures,
             crashes=postmaster.crashes,

@@ -89,15 +89,18 @@ class Door:
             return agent
         client = request.client
         connection = self._sockets((client.host, client.port)) if client else None
-        return StreamingResponse(self._lines(agent, connection), media_type="application/x-ndjson")
+        lines = self._lines(agent, connection, counts=_is_operator(request))
+        return StreamingResponse(lines, media_type="application/x-ndjson")
 
-    async def _lines(self, agent: Agent, connection: socket.socket | None) -> AsyncIterator[bytes]:
+    async def _lines(self, agent: Agent, connection: socket.socket | None, *, counts: bool) -> AsyncIterator[bytes]:
         async for report in agent.reports():
             now = anyio.current_time()
             try:
-                agent.hearing.note_operator(now - silent_for(connection) if connection is not None else now)
+                heard_at = now - silent_for(connection) if connection is not None else now
             except OSError:
                 return
+            if counts:
+                agent.hearing.note_operator(heard_at)
             yield wire.encode_line(report)
 
     async def _primary(self, request: Request) -> Response:
@@ -131,8 +134,13 @@ class Door:
             refusing = request.method in ("PUT", "POST")
             answer = wire.Answer(accepted=False, reason=f"{self.problem.code}: {self.problem.text}")
             return _json(answer.model_dump_json(), 409 if refusing else 503)
-        self.agent.hearing.note_operator(anyio.current_time())
+        if _is_operator(request):
+            self.agent.hearing.note_operator(anyio.current_time())
         return self.agent
+
+
+def _is_operator(request: Request) -> bool:
+    return request.headers.get(wire.CALLER, "operator") == "operator"
 
 
 async def _body(request: Request, kind: type[M]) -> M | Response:

@@ -1,4 +1,4 @@
-"""One question to another member's agent: are you the primary that I was told to follow?
+"""Questions to another member's agent: what are you, and are you the primary that I was told to follow?
 
 A stale address may by now belong to somebody else, and an old primary may still be reachable under its own for half a
 minute after a partition heals. So before anything is received, the agent there must say that it holds the ordered
@@ -19,21 +19,27 @@ PATIENCE = 1.0
 LIMIT = 1 << 20
 
 
-async def confirm(upstream: Upstream, *, cluster: str, port: int, secret: str) -> MemberReport:
-    """The report of the ordered primary. Raises Again if it is not that, or not serving, or not to be had."""
-    report = await _report(upstream.address, port, secret)
+async def confirm(upstream: Upstream, *, member: str, cluster: str, port: int, secret: str) -> MemberReport:
+    """The report of the ordered primary, ready for `member`. Raises Again if it is not that, or not to be had."""
+    said = await report(upstream.address, port, secret)
     who = f"{upstream.primary} at {upstream.address}"
-    if report.cluster != cluster or report.incarnation != upstream.primary:
-        raise Again(f"{who} is not that: {report.incarnation} of {report.cluster} answers there", after=0.5)
-    if report.accepted is None or report.accepted[0] < upstream.term:
+    if said.cluster != cluster or said.incarnation != upstream.primary:
+        raise Again(f"{who} is not that: {said.incarnation} of {said.cluster} answers there", after=0.5)
+    if said.accepted is None or said.accepted[0] < upstream.term:
         raise Again(f"{who} has not accepted term {upstream.term} yet", after=0.1)
-    if report.role is not Role.PRIMARY or report.reigned < upstream.term:
+    if said.role is not Role.PRIMARY or said.reigned < upstream.term:
         raise Again(f"{who} is not primary yet", after=0.1)
-    return report
+    if member not in said.slots:
+        # PostgreSQL would ask for its slot five times a second, and log each refusal on both sides.
+        raise Again(f"{who} keeps no replication slot for {member} yet", after=0.1)
+    return said
 
 
-async def _report(address: str, port: int, secret: str) -> MemberReport:
-    request = f"GET /report HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {secret}\r\nConnection: close\r\n\r\n"
+async def report(address: str, port: int, secret: str) -> MemberReport:
+    """What the agent there says of itself now. Raises Again if no member's agent answers."""
+    headers = {"Host": address, "Connection": "close", **wire.bearer(secret), wire.CALLER: "member"}
+    lines = ["GET /report HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+    request = "\r\n".join(lines)
     data = b""
     try:
         with anyio.fail_after(PATIENCE):
@@ -51,9 +57,9 @@ async def _report(address: str, port: int, secret: str) -> MemberReport:
     if status != [b"200"]:
         raise Again(f"the agent at {address} says {head[:40].decode(errors='replace')!r}", after=0.5)
     try:
-        report = wire.decode_line(body.strip())
+        found = wire.decode_line(body.strip())
     except ValidationError as exc:
         raise Again(f"what answers at {address} is no member's agent", after=0.5) from exc
-    if not isinstance(report, MemberReport):
+    if not isinstance(found, MemberReport):
         raise Again(f"what answers at {address} is no member's agent", after=0.5)
-    return report
+    return found

@@ -37,6 +37,8 @@ class Config:
     replication_password_file: Path = Path(settings.REPLICATION_PASSWORD_FILE)
     bindir: Path
     socket_dir: Path
+    names: tuple[str, ...] = ()
+    """What resolves to the members of the cluster, in place of its name on the control network."""
 
     @property
     def agent(self) -> Path:
@@ -99,6 +101,7 @@ def from_environment(env: Mapping[str, str]) -> Config:
         ),
         bindir=_bindir(env),
         socket_dir=_socket_dir(env, volume),
+        names=tuple(name.strip() for name in env.get("PGSWARM_MEMBERS", "").split(",") if name.strip()),
     )
 
 

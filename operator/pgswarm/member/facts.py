@@ -6,8 +6,9 @@ never a reason to wait: the connection is dropped and the next look makes a new 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import LiteralString
+from typing import Any, LiteralString
 
 import anyio
 
@@ -65,20 +66,20 @@ class Observer:
 
     async def look(self) -> Sight:
         """What it says now. Raises Again if it says nothing."""
-        [row], rows = await self._ask(_LOOK, _SENDERS)
+        [row], rows = await self._ask((_LOOK, ()), (_SENDERS, ()))
         recovery, insert, file, receive, replay, behind, status, received_tli, flushed = row
-        received = _lsn(flushed) or _lsn(receive)
+        received = lsn(flushed) or lsn(receive)
         return Sight(
             at=anyio.current_time(),
             recovery=recovery,
             timeline=int(file[:8], 16) if file else received_tli or 0,
-            insert=_lsn(insert),
+            insert=lsn(insert),
             receive=received,
-            replay=_lsn(replay),
-            behind=None if not recovery else 0.0 if received and received <= _lsn(replay) else behind,
+            replay=lsn(replay),
+            behind=None if not recovery else 0.0 if received and received <= lsn(replay) else behind,
             streaming=status == "streaming",
             walsenders=tuple(
-                Walsender(name=name, state=state, flush=_lsn(flush), replay=_lsn(replayed))
+                Walsender(name=name, state=state, flush=lsn(flush), replay=lsn(replayed))
                 for name, state, flush, replayed, _ in rows
             ),
             replies=tuple(reply for *_, reply in rows),
@@ -86,8 +87,13 @@ class Observer:
 
     async def pending_restart(self) -> tuple[str, ...]:
         """Parameters that wait for a restart."""
-        [rows] = await self._ask(_PENDING)
+        [rows] = await self._ask((_PENDING, ()))
         return tuple(row[0] for row in rows)
+
+    async def ask(self, query: LiteralString, arguments: Sequence[Any] = ()) -> list[sql.Row]:
+        """The rows of one more light statement. Raises Again if it fails."""
+        [rows] = await self._ask((query, arguments))
+        return rows
 
     def forget(self) -> None:
         """Drop the connection: PostgreSQL is another one now."""
@@ -98,7 +104,7 @@ class Observer:
         sql.drop(self._connection)
         self._connection = None
 
-    async def _ask(self, *queries: LiteralString) -> list[list[sql.Row]]:
+    async def _ask(self, *queries: tuple[LiteralString, Sequence[Any]]) -> list[list[sql.Row]]:
         """The rows of each, over the connection that is kept. One caller at a time."""
         answers = []
         async with self._lock:
@@ -106,8 +112,8 @@ class Observer:
                 try:
                     if self._connection is None or self._connection.closed:
                         self._connection = await sql.connect(self._config)
-                    for query in queries:
-                        answers.append(await sql.ask(self._connection, query))
+                    for query, arguments in queries:
+                        answers.append(await sql.ask(self._connection, query, arguments))
                 except BaseException:
                     sql.drop(self._connection)
                     self._connection = None
@@ -119,7 +125,8 @@ class Observer:
         return answers
 
 
-def _lsn(text: str | None) -> int:
+def lsn(text: str | None) -> int:
+    """An LSN as PostgreSQL writes it, in bytes; 0 for none."""
     if text is None:
         return 0
     try:

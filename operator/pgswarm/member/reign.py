@@ -1,4 +1,4 @@
-"""A primary's duties: arming, the sync setting and its being in force, slots, roles, and when clients are let in.
+"""A primary's duties: arming, the sync setting and its being in force, roles, and when clients are let in.
 
 Why this order: a commit waits for standbys only once the *checkpointer* has raised a shared flag, and it may be busy
 for seconds after the reload, while SHOW already says otherwise (measured; facts 3.6). So a setting that nobody can
@@ -89,28 +89,6 @@ async def hold(config: Config, files: Files, postmaster: Postmaster, throne: Thr
             tasks.start_soon(_say_in_force, connection, since, throne, order)
             await _commit_once(config)
             await _open(config, files, postmaster, throne)
-    finally:
-        sql.drop(connection)
-
-
-async def keep_slots(config: Config, order: Order) -> None:
-    """A physical slot for each peer; those of former peers go, and lost ones are made anew."""
-    wanted = {render.slot_name(peer) for peer in order.peers}
-    connection = await sql.connect(config)
-    try:
-        rows = await sql.ask(
-            connection,
-            "SELECT slot_name, active, coalesce(wal_status, '') FROM pg_replication_slots "
-            "WHERE slot_type = 'physical' AND NOT temporary AND starts_with(slot_name::text, 'pgswarm_')",
-        )
-        for name, active, status in rows:
-            if not active and (name not in wanted or status == "lost"):
-                await sql.ask(connection, "SELECT pg_drop_replication_slot(%s)", [name])
-                logger.info("replication slot {} dropped ({})", name, status if name in wanted else "no such peer")
-        there = {name for name, active, status in rows if active or status != "lost"}
-        for name in sorted(wanted - there):
-            await sql.ask(connection, "SELECT pg_create_physical_replication_slot(%s, true)", [name])
-            logger.info("replication slot {} created", name)
     finally:
         sql.drop(connection)
 

@@ -1,7 +1,7 @@
 """A reign as a task: for as long as the same order reigns over the same postgres, a primary's duties are done once.
 
 `reign` knows how each of them is done; here is only their order, and that a failure is tried again while the reign
-lasts. First what clients and standbys wait for (sync in force, doors, slots), then the roles, at last the checkpoint
+lasts. First what clients and standbys wait for (sync in force, doors), then the roles, at last the checkpoint
 that a rewind of somebody else will ask for.
 """
 
@@ -75,10 +75,7 @@ async def _once(agent: Agent, throne: reign.Throne, order: Order) -> None:
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_tell, agent, throne)
-            async with anyio.create_task_group() as work:
-                # At once, not after: a standby that the doors wait for cannot stream without its slot.
-                work.start_soon(reign.keep_slots, config, order)
-                await reign.hold(config, agent.files, agent.postmaster, throne, order)
+            await reign.hold(config, agent.files, agent.postmaster, throne, order)
             tasks.cancel_scope.cancel()
     except ExceptionGroup as group:
         # Not `except*`: what is raised there comes out in a group again, and nobody would catch it.

@@ -58,6 +58,7 @@ def report(agent: Agent, now: float, sequence: int) -> MemberReport:
         in_force=agent.throne.in_force if agent.throne and agent.role is Role.PRIMARY else None,
         walsenders=sight.walsenders if sight else (),
         upstream=agent.upstream.primary if agent.upstream and streaming else None,
+        slots=agent.slots,
         lag=sight.behind if sight and sight.recovery else None,
         progress=agent.progress,
         problem=next(iter(agent.problems.values()), None),
