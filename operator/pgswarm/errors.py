@@ -35,3 +35,11 @@ class Refused(Failure):
 
 class Conflict(Failure):
     """A compare-and-set lost, or its outcome is unknown: read the record again before anything else."""
+
+
+def leaves(failures: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """What task groups have wrapped, taken apart again: nobody has a use for the shape of our tasks."""
+    found: list[BaseException] = []
+    for failure in failures.exceptions:
+        found += leaves(failure) if isinstance(failure, BaseExceptionGroup) else [failure]
+    return found

@@ -2,13 +2,15 @@
 
     PUT  /order      OrderMessage → Answer            200 accepted (or known already), 409 refused with the reason
     POST /promise    PromiseRequest → MemberReport    200 once durable *and* settled, 409 refused (newer here)
-    GET  /stream     → one JSON report a line, at every change and at least every HEARTBEAT seconds, for ever
+    GET  /stream     → one JSON report a line, at every change, for ever; at least every HEARTBEAT seconds a line,
+                       which is empty if there is nothing new to say: the report of before, heard again
     GET  /report     → the report of this moment
     GET  /primary    200 if a writer may be sent here, else 503         no secret needed; the body says why
     GET  /replica    200 if a reader may be sent here, else 503         no secret needed
     GET  /live       200 while the agent's loop turns                   no secret needed
 
-All but the last three want `Authorization: Bearer <secret>`. The secret is the Swarm secret `pgswarm-control`,
+All but the last three want `Authorization: Bearer <secret>`, and a caller says in `Pgswarm-Caller` what it is: only an
+operator's word is a sign that a primary is not cut off (law 6). The secret is the Swarm secret `pgswarm-control`,
 mounted into operator, members and routers at SECRET_FILE. An operator answers /stream, /status and /live on its own
 port in the same way, so operators see each other's death as fast as an agent's.
 """
@@ -29,11 +31,15 @@ OPERATOR_PORT = 8011
 POSTGRES_PORT = 5432
 
 HEARTBEAT = 0.5
-"""Seconds between two reports on an idle stream."""
+"""Seconds between two lines on an idle stream."""
+
+BEAT = b"\n"
+"""The line that says: still as I said."""
 
 CALLER = "Pgswarm-Caller"
-"""The header that says what kind of process calls. A member's or a router's call is nobody's to decide anything: only
-an operator's counts as a word from outside (an agent's law 6)."""
+"""The header that says what kind of process calls: operator, router, member or person. A member's call is nobody's to
+decide anything; for what an operator's and a router's count see an agent's law 6 and member/hearing.
+"""
 
 SECRET_FILE = "/run/secrets/pgswarm-control"
 
@@ -62,7 +68,6 @@ class OperatorReport(Message):
     node_id: str
     able: bool = Field(default=True, description="it reached Swarm's store lately")
     boot: str
-    sequence: int
 
 
 AnyReport = Annotated[MemberReport | RouterReport | OperatorReport, Field(discriminator="kind")]
@@ -79,9 +84,9 @@ def decode_line(line: bytes | str) -> MemberReport | RouterReport | OperatorRepo
     return _REPORT.validate_json(line)
 
 
-def bearer(secret: str) -> dict[str, str]:
-    """The header that proves the caller knows the control secret."""
-    return {"Authorization": f"Bearer {secret}"}
+def credentials(secret: str, caller: str = "operator") -> dict[str, str]:
+    """The headers that prove the caller knows the control secret, and say what it is."""
+    return {"Authorization": f"Bearer {secret}", CALLER: caller}
 
 
 def is_authorized(header: str | None, secret: str) -> bool:

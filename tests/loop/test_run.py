@@ -148,5 +148,5 @@ def test_a_port_that_is_taken_is_said_in_one_line(tmp_path: Path, engine: Engine
         process = start(tmp_path, engine, port)
         _, errors = process.communicate(timeout=20)
     assert process.returncode == 1
-    assert "is another operator running here?" in errors.splitlines()[-1]
+    assert "is another one running here?" in errors.splitlines()[-1]
     assert "Traceback" not in errors

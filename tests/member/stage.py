@@ -30,7 +30,7 @@ from pgswarm.core.record import Place, Record
 from pgswarm.core.reports import MemberReport
 from pgswarm.core.wal import Reign, next_timeline
 from pgswarm.member.config import from_environment
-from pgswarm.wire import Answer, bearer
+from pgswarm.wire import Answer, credentials
 
 CLUSTER = "main"
 SECRET = "control-secret"
@@ -147,7 +147,9 @@ class Member:
         return int((self.volume / "pgdata" / "postmaster.pid").read_text().split()[0])
 
     async def call(self, verb: str, path: str, body: str | None = None, timeout: float = 40.0) -> httpx.Response:
-        async with httpx.AsyncClient(headers=bearer(SECRET), trust_env=False, verify=False, timeout=timeout) as client:
+        async with httpx.AsyncClient(
+            headers=credentials(SECRET), trust_env=False, verify=False, timeout=timeout
+        ) as client:
             return await client.request(verb, f"http://{self.address}:{self.port}{path}", content=body)
 
     async def report(self) -> MemberReport:
@@ -335,12 +337,16 @@ def _postgres_in(folder: Path) -> list[int]:
 @asynccontextmanager
 async def a_stream(member: Member) -> AsyncIterator[Callable[[], Awaitable[MemberReport]]]:
     """The reports of an open stream, one at each call."""
-    async with httpx.AsyncClient(headers=bearer(SECRET), trust_env=False, verify=False, timeout=10.0) as client:
+    async with httpx.AsyncClient(headers=credentials(SECRET), trust_env=False, verify=False, timeout=10.0) as client:
         async with client.stream("GET", f"http://{member.address}:{member.port}/stream") as response:
             lines = response.aiter_lines()
 
-            async def next_report() -> MemberReport:
-                return MemberReport.model_validate_json(await anext(lines))
+            heard = MemberReport.model_validate_json(await anext(lines))
 
-            await next_report()
+            async def next_report() -> MemberReport:
+                nonlocal heard
+                line = await anext(lines)
+                heard = MemberReport.model_validate_json(line) if line else heard
+                return heard
+
             yield next_report

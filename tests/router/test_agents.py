@@ -11,8 +11,8 @@ import pytest
 from pgswarm.core.reports import MemberReport
 from pgswarm.core.sightings import Sighting
 from pgswarm.errors import Refused
-from pgswarm.ports.agents import AgentClient, Closed, Silent, Watch, not_member
-from tests.router.world import CLUSTER, SECRET, Member, World, a_world
+from pgswarm.ports.agents import Closed, Silent, Watch, not_member
+from tests.router.world import CLUSTER, Member, World, a_world
 
 
 @pytest.fixture
@@ -142,15 +142,14 @@ async def test_another_member_at_the_address_is_not_heard(
 
 
 async def test_a_refused_connection_and_one_that_gets_no_answer_are_told_apart(world: World, member: Member) -> None:
-    async with AgentClient(SECRET) as client:
-        member.die()
-        await anyio.wait_all_tasks_blocked()
-        with pytest.raises(Closed, match="ECONNREFUSED"):
-            await client.get_report(member.address, member.api_port)
-        # A listener that nobody accepts from: the kernel says yes, and then nothing comes.
-        async with await anyio.create_tcp_listener(local_host=member.address, local_port=member.api_port):
-            with pytest.raises(Silent):
-                await client.get_report(member.address, member.api_port, deadline=0.3)
+    member.die()
+    await anyio.wait_all_tasks_blocked()
+    with pytest.raises(Closed, match="ECONNREFUSED"):
+        await world.client.get_report(member.address, member.api_port)
+    # A listener that nobody accepts from: the kernel says yes, and then nothing comes.
+    async with await anyio.create_tcp_listener(local_host=member.address, local_port=member.api_port):
+        with pytest.raises(Silent):
+            await world.client.get_report(member.address, member.api_port, deadline=0.3)
 
 
 async def test_what_is_no_report_is_refused(world: World, member: Member) -> None:
@@ -164,7 +163,6 @@ async def test_what_is_no_report_is_refused(world: World, member: Member) -> Non
     listener = await anyio.create_tcp_listener(local_host=member.address, local_port=member.api_port)
     async with listener, anyio.create_task_group() as group:
         group.start_soon(listener.serve, babble)
-        async with AgentClient(SECRET) as client:
-            with pytest.raises(Refused, match="not a report"):
-                await client.get_report(member.address, member.api_port)
+        with pytest.raises(Refused, match="not a report"):
+            await world.client.get_report(member.address, member.api_port)
         group.cancel_scope.cancel()

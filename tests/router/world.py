@@ -285,7 +285,7 @@ async def a_world(directory: Path, *names: str) -> AsyncIterator[World]:
         for name, address in zip(names, addresses, strict=False)
     }
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(AgentClient(SECRET))
+        client = AgentClient(SECRET)
         group = await stack.enter_async_context(anyio.create_task_group())
         stack.callback(group.cancel_scope.cancel)
         for member in members.values():

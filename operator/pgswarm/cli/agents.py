@@ -67,7 +67,7 @@ def member() -> None:
     """Run the agent beside PostgreSQL: the entry of a member's container."""
     from pgswarm.member import main
 
-    main.run()
+    raise typer.Exit(main.main())
 
 
 def router() -> None:

@@ -14,9 +14,9 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-from pgswarm.errors import Failure
+from pgswarm.errors import Failure, leaves
 
 FAILED = 1
 BAD_INPUT = 2
@@ -45,7 +45,7 @@ def ending_in_one_line(verb: Callable[[], object]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(FAILED) from None
     except Exception as error:
-        causes = list(_causes(error))
+        causes = leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
         known = [cause for cause in causes if isinstance(cause, Failure)]
         if len(known) == len(causes):
             for cause in known:
@@ -66,14 +66,6 @@ def wait_for_no_thread(code: object) -> None:
     last = threading.Timer(PATIENCE, os._exit, [status])
     last.daemon = True
     last.start()
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _causes(inner)
-    else:
-        yield error
 
 
 def _say(text: str) -> None:

@@ -57,7 +57,6 @@ class House:
         self._images = images
         self._folder = folder
         self._boot = secrets.token_hex(4)
-        self._sequence = 0
         self._slow = anyio.CapacityLimiter(MOST_SLOW)
         self._tasks: TaskGroup | None = None
 
@@ -93,14 +92,9 @@ class House:
             worker.lookout.bell.ring()
 
     def report(self) -> OperatorReport:
-        """The heartbeat to the other operators."""
-        self._sequence += 1
+        """What the other operators are told."""
         return OperatorReport(
-            operator=self.identity.name,
-            node_id=self.identity.node_id,
-            able=self.listing.able,
-            boot=self._boot,
-            sequence=self._sequence,
+            operator=self.identity.name, node_id=self.identity.node_id, able=self.listing.able, boot=self._boot
         )
 
     async def _watch(self, folder: Path) -> None:

@@ -6,7 +6,6 @@ waits for each step's outcome. Both are safe beside running operators: whatever 
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import anyio
@@ -50,22 +49,21 @@ class Passes:
 
 async def look(options: Options, *, act: bool) -> Passes:
     """Observe once, plan, and with `act` also do. Raises Failure if there is no way to observe at all."""
-    async with AsyncExitStack() as stack:
-        house = await build(options, stack)
-        async with anyio.create_task_group() as tasks:
-            await house.look_once(tasks, PATIENCE)
-            now = anyio.current_time()
-            passes = []
-            for worker in list(house.workers.values()):  # a listing may find another cluster meanwhile
-                world = worker.lookout.world(tasks, now, None, house.began)
-                plan = plan_.plan(world, now)
-                worker.world, worker.plan = world, plan
-                if act:
-                    async with anyio.create_task_group() as doing:
-                        for step in plan.steps:
-                            doing.start_soon(worker.do, step)
-                passes.append(Pass(world=world, plan=plan, outcomes=tuple(worker.outcomes)))
-            tasks.cancel_scope.cancel()
+    house = await build(options)
+    async with anyio.create_task_group() as tasks:
+        await house.look_once(tasks, PATIENCE)
+        now = anyio.current_time()
+        passes = []
+        for worker in list(house.workers.values()):  # a listing may find another cluster meanwhile
+            world = worker.lookout.world(tasks, now, None, house.began)
+            plan = plan_.plan(world, now)
+            worker.world, worker.plan = world, plan
+            if act:
+                async with anyio.create_task_group() as doing:
+                    for step in plan.steps:
+                        doing.start_soon(worker.do, step)
+            passes.append(Pass(world=world, plan=plan, outcomes=tuple(worker.outcomes)))
+        tasks.cancel_scope.cancel()
     return Passes(
         clusters=tuple(passes),
         document_errors=tuple(str(error) for error in house.documents.errors),

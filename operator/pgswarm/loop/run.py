@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from pgswarm.loop import api
 from pgswarm.loop.house import House, Identity
 from pgswarm.loop.observe import Images
 from pgswarm.loop.show import status_of_house
+from pgswarm.ports import door
 from pgswarm.ports.agents import AgentClient
 from pgswarm.ports.records import SwarmRecords
 from pgswarm.ports.swarm import DockerSwarm, Here
@@ -44,34 +44,33 @@ class Options:
 async def run(options: Options) -> None:
     """Be an operator until SIGTERM or SIGINT. Raises Failure, in words, if it cannot begin."""
     logs.begin("operator")
-    async with AsyncExitStack() as stack, anyio.create_task_group() as tasks:
+    async with anyio.create_task_group() as tasks:
         tasks.start_soon(_until_signal, tasks.cancel_scope)  # first: an engine may be waited for without end
-        house = await build(options, stack)
+        house = await build(options)
         logger.info(
             "operator {} on {}: documents {}",
             house.identity.name,
             house.identity.node_name,
             options.documents or "none",
         )
-        secret, ending = read_secret(options.secret_file), anyio.Event()
-        application = api.app(secret, house.report, lambda: status_of_house(house), ending)
-        tasks.start_soon(api.serve, application, ending, "0.0.0.0", options.port)
+        secret = read_secret(options.secret_file)
+        listener = await door.listen("0.0.0.0", options.port)
+        tasks.start_soon(door.serve, listener, api.handlers(secret, house.report, lambda: status_of_house(house)))
         tasks.start_soon(house.run)
 
 
-async def build(options: Options, stack: AsyncExitStack) -> House:
+async def build(options: Options) -> House:
     """The parts of an operator, checked: a manager's engine, the secret, the folder of documents."""
     secret = read_secret(options.secret_file)
     if options.documents is not None and options.documents.exists() and not os.access(options.documents, os.R_OK):
         raise Refused(f"{options.documents} cannot be read by this user")
     swarm = DockerSwarm()
     here = await _engine(swarm)
-    agents = await stack.enter_async_context(AgentClient(secret))
     identity = Identity(
         name=os.environ.get("PGSWARM_TASK") or socket.gethostname(), node_id=here.node_id, node_name=here.node_name
     )
     images = Images(member=options.member_image, router=options.router_image)
-    return House(identity, swarm, SwarmRecords(swarm.engine), agents, images, options.documents)
+    return House(identity, swarm, SwarmRecords(swarm.engine), AgentClient(secret), images, options.documents)
 
 
 def read_secret(path: Path) -> str:

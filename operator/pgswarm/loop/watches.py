@@ -71,6 +71,8 @@ class Watches(Generic[R]):
         if known is None or (self._stranger is not None and self._stranger(name)(report)):
             return
         before = known.report
+        if isinstance(before, OperatorReport) or isinstance(report, OperatorReport):
+            return  # no call is answered with one
         if before is None or (before.boot == report.boot and before.sequence < report.sequence):
             self._running[name][0].hear(report)
 
@@ -100,9 +102,11 @@ def is_news(before: Sighting[R], after: Sighting[R]) -> bool:
     """Does this change deserve a pass?"""
     if (before.connected, before.closed_at, before.address) != (after.connected, after.closed_at, after.address):
         return True
-    if before.report is None or after.report is None:
-        return before.report is not after.report
     old, new = before.report, after.report
+    if old is new:
+        return False  # a heartbeat
+    if old is None or new is None:
+        return True
     return (
         type(old) is not type(new)
         or any(getattr(old, name) != getattr(new, name) for name in TELLING[type(new)])

@@ -1,6 +1,9 @@
 """`python -m pgswarm.member` is `pgswarm member`."""
 
-from pgswarm.member.main import run
+from __future__ import annotations
 
-if __name__ == "__main__":
-    run()
+import sys
+
+from pgswarm.member.main import main
+
+sys.exit(main())

@@ -7,16 +7,15 @@ incarnation and serves in the ordered term.
 
 from __future__ import annotations
 
-import anyio
 from pydantic import ValidationError
 
 from pgswarm import wire
 from pgswarm.core.duty import Upstream
 from pgswarm.core.reports import MemberReport, Role
-from pgswarm.errors import Again
+from pgswarm.errors import Again, Failure
+from pgswarm.ports.calls import Line
 
 PATIENCE = 1.0
-LIMIT = 1 << 20
 
 
 async def confirm(upstream: Upstream, *, member: str, cluster: str, port: int, secret: str) -> MemberReport:
@@ -37,27 +36,11 @@ async def confirm(upstream: Upstream, *, member: str, cluster: str, port: int, s
 
 async def report(address: str, port: int, secret: str) -> MemberReport:
     """What the agent there says of itself now. Raises Again if no member's agent answers."""
-    headers = {"Host": address, "Connection": "close", **wire.bearer(secret), wire.CALLER: "member"}
-    lines = ["GET /report HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
-    request = "\r\n".join(lines)
-    data = b""
     try:
-        with anyio.fail_after(PATIENCE):
-            async with await anyio.connect_tcp(address, port) as stream:
-                await stream.send(request.encode())
-                try:
-                    while len(data) < LIMIT:
-                        data += await stream.receive()
-                except anyio.EndOfStream:
-                    pass
-    except (OSError, TimeoutError, anyio.BrokenResourceError) as exc:
-        raise Again(f"the agent at {address} does not answer: {exc or 'no answer in time'}", after=0.5) from exc
-    head, _, body = data.partition(b"\r\n\r\n")
-    status = head.split(b" ", 2)[1:2]
-    if status != [b"200"]:
-        raise Again(f"the agent at {address} says {head[:40].decode(errors='replace')!r}", after=0.5)
-    try:
-        found = wire.decode_line(body.strip())
+        answered = await Line(address, port, secret, caller="member").call("GET", "/report", deadline=PATIENCE)
+        found = wire.decode_line(answered.body)
+    except Failure as exc:
+        raise Again(f"the agent at {address} does not answer: {exc.reason}", after=0.5) from exc
     except ValidationError as exc:
         raise Again(f"what answers at {address} is no member's agent", after=0.5) from exc
     if not isinstance(found, MemberReport):

@@ -1,4 +1,7 @@
-"""When others were last heard: operators by their requests and streams, standbys by their replies.
+"""When others were last heard: operators and routers by their requests and streams, standbys by their replies.
+
+A router may be cut off together with its primary, so it says nothing of whether others have gone on without it. It
+counts only while nobody can: a primary that waits for no standby is the only one whose promise makes a successor.
 
 An open stream counts as heard only as far as the other side's kernel acknowledges what is sent, so a network that
 was cut shows although nothing was closed.
@@ -18,13 +21,17 @@ class Hearing:
 
     def __init__(self) -> None:
         self.operator_at: float | None = None
+        self.router_at: float | None = None
         self.standby_at: float | None = None
         self.streamed_at: float | None = None
         self._replies: tuple[float, ...] = ()
 
-    def note_operator(self, at: float) -> None:
-        if self.operator_at is None or at > self.operator_at:
-            self.operator_at = at
+    def note_caller(self, caller: str, at: float) -> None:
+        """An operator or a router with the secret was heard."""
+        if caller == "operator":
+            self.operator_at = max(at, self.operator_at or at)
+        elif caller == "router":
+            self.router_at = max(at, self.router_at or at)
 
     def note_standbys(self, replies: tuple[float, ...], at: float) -> None:
         """A standby that replied since the last look was heard."""
@@ -32,8 +39,10 @@ class Hearing:
             self.standby_at = at
         self._replies = replies
 
-    def is_isolated(self, now: float, timeout: float) -> bool:
-        heard = [at for at in (self.operator_at, self.standby_at) if at is not None]
+    def is_isolated(self, now: float, timeout: float, *, replaceable: bool) -> bool:
+        """Was nobody heard lately of those who would know? `replaceable`: others could elect without this one."""
+        known = (self.operator_at, self.standby_at, None if replaceable else self.router_at)
+        heard = [at for at in known if at is not None]
         return not heard or now - max(heard) > timeout
 
 

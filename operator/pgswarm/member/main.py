@@ -11,21 +11,15 @@ import logging
 import os
 import shutil
 import signal
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
 import anyio
-import uvicorn
 from anyio.abc import TaskGroup
 from loguru import logger
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from pgswarm import logs
 from pgswarm.core.memory import Memory
 from pgswarm.core.reports import Data, Problem
-from pgswarm.errors import Refused
+from pgswarm.errors import Failure, Refused, leaves
 from pgswarm.member import config as configuration
 from pgswarm.member import state, tools
 from pgswarm.member.agent import Agent
@@ -33,64 +27,34 @@ from pgswarm.member.api import Door
 from pgswarm.member.config import Config
 from pgswarm.member.files import Files
 from pgswarm.member.postmaster import Postmaster
+from pgswarm.ports import door as serving
 
 LOCK_POLL = 0.5
 SLOT_SHARE, SLOT_MOST = 4, 10 << 30
 """A slot of an absent member may hold back a quarter of the disk, at most 10 GB, unless the document says otherwise."""
 
-_sockets: dict[tuple[str, int], socket.socket] = {}
 
-
-class _Protocol(H11Protocol):
-    """uvicorn's HTTP, remembering the socket behind each client address."""
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        connection = transport.get_extra_info("socket")
-        self._peer = transport.get_extra_info("peername")
-        if self._peer is not None and connection is not None:
-            _sockets[self._peer[:2]] = connection
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        _sockets.pop((self._peer or ("", 0))[:2], None)
-        super().connection_lost(exc)
-
-
-def run(cluster: str | None = None, member: str | None = None) -> None:
-    """Be the agent until SIGTERM."""
-    names = {"PGSWARM_CLUSTER": cluster, "PGSWARM_MEMBER": member}
-    environment = {**os.environ, **{name: value for name, value in names.items() if value}}
+def main() -> int:
+    """Be the agent until SIGTERM: the exit code, with one line for a mistake in the set-up."""
     logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # a cancelled question is no news
     logs.begin("member")
+    mistakes: list[str] = []
     try:
-        config = configuration.from_environment(environment)
-        secret = configuration.secret(config.secret_file)
-    except Refused as exc:
-        logger.error("{}", exc)
-        raise SystemExit(2) from exc
-    anyio.run(_main, config, secret)
+        config = configuration.from_environment(os.environ)
+        anyio.run(_main, config, configuration.secret(config.secret_file))
+    except* Failure as failures:
+        mistakes = [str(failure) for failure in leaves(failures)]
+    for mistake in mistakes:
+        logger.error("{}", mistake)
+    return 2 if mistakes else 0
 
 
 async def _main(config: Config, secret: str) -> None:
-    door = Door(secret, lambda address: _sockets.get(address))
-    listener = _listen(config)
-    server = _Server(
-        uvicorn.Config(
-            door.application(),
-            http=_Protocol,
-            ws="none",
-            lifespan="off",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            date_header=False,
-            timeout_graceful_shutdown=0,
-            timeout_keep_alive=30,
-        )
-    )
+    door = Door(secret)
+    listener = await serving.listen(config.bind, config.port)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(server.serve, [listener])
-        tasks.start_soon(_until_told, tasks, door, server)
+        tasks.start_soon(serving.serve, listener, door.handlers())
+        tasks.start_soon(_until_told, tasks, door)
         await _live(config, door)
 
 
@@ -143,24 +107,7 @@ def _remembered(config: Config) -> tuple[Memory, str]:
     )
 
 
-def _listen(config: Config) -> socket.socket:
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((config.bind, config.port))
-    listener.listen(64)
-    listener.setblocking(False)
-    return listener
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its own signal handling."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-async def _until_told(tasks: TaskGroup, door: Door, server: uvicorn.Server) -> None:
+async def _until_told(tasks: TaskGroup, door: Door) -> None:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for number in signals:
             logger.info("{}: PostgreSQL is shut down, then this ends", number.name)

@@ -80,6 +80,7 @@ def _as_primary(agent: Agent, now: float) -> tuple[Serving, str]:
     if agent.throne is None or not agent.throne.opened:
         return Serving.NONE, agent.throne.why if agent.throne else "not open yet"
     timeout = agent.memory.circumstances.settings.isolation_timeout
-    if (order.peers or order.sync.k) and agent.hearing.is_isolated(now, timeout):
+    is_replaceable = order.sync.k > 0
+    if (order.peers or is_replaceable) and agent.hearing.is_isolated(now, timeout, replaceable=is_replaceable):
         return Serving.NONE, "isolated: neither an operator nor a streaming standby was heard"
     return Serving.PRIMARY, f"primary of term {order.term}"

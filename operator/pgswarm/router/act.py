@@ -55,8 +55,7 @@ class Router:
         return self._memory.contacts
 
     def report(self) -> RouterReport:
-        """The report of this moment, with a sequence number of its own."""
-        self._report = self._report.model_copy(update={"sequence": self._report.sequence + 1})
+        """The report of this moment: the same object for as long as it says the same."""
         return self._report
 
     def health(self) -> tuple[bool, str]:
@@ -179,9 +178,8 @@ class Router:
         )
 
     def _tell(self, **changes: object) -> None:
-        fresh = self._report.model_copy(update=changes)
-        if fresh != self._report:
-            self._report = fresh
+        if any(getattr(self._report, name) != value for name, value in changes.items()):
+            self._report = self._report.model_copy(update={**changes, "sequence": self._report.sequence + 1})
             self.told.set()
             self.told = anyio.Event()
 

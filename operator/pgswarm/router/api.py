@@ -1,4 +1,4 @@
-"""The router's two web servers: orders and reports on the control network, health for whoever asks.
+"""What a router answers: orders and reports on the control network, health for whoever asks.
 
 The API is as wire.py says. The health port answers 200 while HAProxy runs and writers can be served and 503 otherwise,
 with the reason as its body; the agent serves it and not HAProxy, so that it can also say that HAProxy is down.
@@ -6,125 +6,63 @@ with the reason as its body; the agent serves it and not HAProxy, so that it can
 
 from __future__ import annotations
 
-import contextlib
-import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import anyio
-import uvicorn
-from loguru import logger
-from pydantic import ValidationError
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Route
 
 from pgswarm.core.orders import RouterOrderMessage
+from pgswarm.core.reports import RouterReport
+from pgswarm.ports import door
+from pgswarm.ports.door import Call, Handler, Lines, Reply
 from pgswarm.router.act import Router
 from pgswarm.router.find import Finder
-from pgswarm.wire import HEARTBEAT, Answer, encode_line, is_authorized
-
-LONGEST_BODY = 1 << 20
-"""Bytes: an order is some hundred."""
+from pgswarm.wire import BEAT, HEARTBEAT, Answer, encode_line
 
 
-def api(router: Router, finder: Finder, secret: str) -> Starlette:
+def api(router: Router, finder: Finder, secret: str) -> dict[tuple[str, str], Handler]:
     """The wire, for operators."""
 
-    async def order(request: Request) -> Response:
-        if not is_authorized(request.headers.get("authorization"), secret):
+    async def order(call: Call) -> Reply:
+        if not call.is_authorized(secret):
             return _unknown_caller()
-        body = b""
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > LONGEST_BODY:
-                return _answer(413, "an order is never that long")
-        try:
-            message = RouterOrderMessage.model_validate_json(body)
-        except ValidationError as exc:
-            first = exc.errors(include_url=False, include_input=False)[0]
-            return _answer(422, f"not an order: {'.'.join(map(str, first['loc']))}: {first['msg']}")
-        if refusal := router.accept(message, finder):
-            return _answer(409, refusal, router)
-        return _answer(200, "accepted", router)
+        message = door.parsed(call, RouterOrderMessage)
+        if isinstance(message, Reply):
+            return message
+        refusal = router.accept(message, finder)
+        answer = Answer(accepted=not refusal, reason=refusal or "accepted", report=router.report())
+        return Reply(status=409 if refusal else 200, body=answer.model_dump_json())
 
-    async def stream(request: Request) -> Response:
-        if not is_authorized(request.headers.get("authorization"), secret):
-            return _unknown_caller()
-        return StreamingResponse(_reports(router), media_type="application/x-ndjson")
+    async def stream(call: Call) -> Reply | Lines:
+        return Lines(pieces=_lines(router)) if call.is_authorized(secret) else _unknown_caller()
 
-    async def report(request: Request) -> Response:
-        if not is_authorized(request.headers.get("authorization"), secret):
-            return _unknown_caller()
-        return Response(router.report().model_dump_json(), media_type="application/json")
+    async def report(call: Call) -> Reply:
+        return Reply(body=router.report().model_dump_json()) if call.is_authorized(secret) else _unknown_caller()
 
-    async def live(request: Request) -> Response:
-        return PlainTextResponse("the agent's loop turns\n")
+    async def live(call: Call) -> Reply:
+        return Reply(body="the agent's loop turns\n", kind="text/plain")
 
-    return Starlette(
-        routes=[
-            Route("/order", order, methods=["PUT"]),
-            Route("/stream", stream),
-            Route("/report", report),
-            Route("/live", live),
-        ]
-    )
+    return {("PUT", "/order"): order, ("GET", "/stream"): stream, ("GET", "/report"): report, ("GET", "/live"): live}
 
 
-def health(router: Router) -> Starlette:
+def health(router: Router) -> dict[tuple[str, str], Handler]:
     """The health port: any path."""
 
-    async def answer(request: Request) -> Response:
+    async def answer(call: Call) -> Reply:
         is_healthy, reason = router.health()
-        return PlainTextResponse(reason + "\n", status_code=200 if is_healthy else 503)
+        return Reply(status=200 if is_healthy else 503, body=reason + "\n", kind="text/plain")
 
-    return Starlette(routes=[Route("/{path:path}", answer)])
-
-
-async def serve(app: Starlette, address: str, port: int) -> None:
-    """Serve until cancelled."""
-    config = uvicorn.Config(
-        app,
-        host=address,
-        port=port,
-        loop="none",
-        http="h11",
-        ws="none",
-        lifespan="off",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        timeout_graceful_shutdown=1,
-    )
-    server = _Server(config)
-    try:
-        await server.serve()
-    except SystemExit as exc:
-        # uvicorn's way to say that it could not listen.
-        raise OSError(f"cannot listen on {address}:{port}; is another router running here?") from exc
-    logger.debug("port {} is closed", port)
+    return {("GET", "*"): answer}
 
 
-class _Server(uvicorn.Server):
-    """Leaves signals alone: the agent has its own idea of SIGTERM."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-async def _reports(router: Router) -> AsyncIterator[bytes]:
+async def _lines(router: Router) -> AsyncIterator[bytes]:
+    said: RouterReport | None = None
     while True:
-        told = router.told
-        yield encode_line(router.report())
+        told, report = router.told, router.report()
+        yield BEAT if report is said else encode_line(report)
+        said = report
         with anyio.move_on_after(HEARTBEAT):
             await told.wait()
 
 
-def _answer(status: int, reason: str, router: Router | None = None) -> Response:
-    answer = Answer(accepted=status == 200, reason=reason, report=router.report() if router else None)
-    return Response(answer.model_dump_json(), status_code=status, media_type="application/json")
-
-
-def _unknown_caller() -> Response:
-    return JSONResponse(json.loads(Answer(accepted=False, reason="who are you?").model_dump_json()), status_code=401)
+def _unknown_caller() -> Reply:
+    return door.refusal(401, "who are you?")

@@ -26,7 +26,8 @@ import anyio
 from loguru import logger
 
 from pgswarm import logs, settings, wire
-from pgswarm.errors import Failure, Refused
+from pgswarm.errors import Failure, Refused, leaves
+from pgswarm.ports import door
 from pgswarm.ports.agents import AgentClient
 from pgswarm.render.haproxy import HaproxyConfig
 from pgswarm.router import api
@@ -101,14 +102,18 @@ async def run(options: Options) -> None:
     )
     router = Router(options.cluster, options.work, options.postgres_port)
     haproxy = Haproxy(config, options.work, router.wake)
-    async with AgentClient(secret) as agents, anyio.create_task_group() as group:
-        finder = Finder(agents, options.cluster, options.members, options.member_port, router.wake)
+    listener = await door.listen(options.bind, options.api_port)
+    public = await door.listen(options.bind, options.health_port)
+    async with anyio.create_task_group() as group:
+        finder = Finder(
+            AgentClient(secret, caller="router"), options.cluster, options.members, options.member_port, router.wake
+        )
         finder.meet(router.contacts)
         group.start_soon(haproxy.run)
         group.start_soon(finder.run)
         group.start_soon(router.run, haproxy, finder)
-        group.start_soon(api.serve, api.api(router, finder, secret), options.bind, options.api_port)
-        group.start_soon(api.serve, api.health(router), options.bind, options.health_port)
+        group.start_soon(door.serve, listener, api.api(router, finder, secret))
+        group.start_soon(door.serve, public, api.health(router))
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             await anext(aiter(signals))
             async with anyio.create_task_group() as ending:
@@ -134,17 +139,10 @@ def main() -> int:
         logger.configure(extra={"cluster": options.cluster})
         anyio.run(run, options)
     except* (Failure, OSError) as failures:
-        mistakes = _leaves(failures)
+        mistakes = leaves(failures)
     for mistake in mistakes:
         logger.error("{}", mistake)
     return 1 if mistakes else 0
-
-
-def _leaves(failures: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    found: list[BaseException] = []
-    for failure in failures.exceptions:
-        found += _leaves(failure) if isinstance(failure, BaseExceptionGroup) else [failure]
-    return found
 
 
 def _number(environment: Mapping[str, str], name: str, default: int, most: int = 65535) -> int:
