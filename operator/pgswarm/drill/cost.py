@@ -2,7 +2,7 @@
 
     python -m pgswarm.drill.cost 60 4711 operator=4712        seconds, then process ids, named or not
 
-`watch` is for the bench: it takes process ids by name, waits, and says what each of them used meanwhile. A container's
+`Meter` is for the bench: it takes process ids by name, and says what each of them used since it was made. A container's
 process is docker's init, and PostgreSQL or HAProxy live beside the agent; so of a process id the whole family counts,
 and `agents_of` finds in it the one process that is ours.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -41,19 +42,24 @@ class Cost:
         return f"{100 * self.share:.2f} % of a core, RSS {self.rss / 1e6:.1f} MB, PSS {self.pss / 1e6:.1f} MB"
 
 
-def watch(processes: Mapping[str, int], seconds: float) -> dict[str, Cost]:
-    """What each of these used during the next `seconds`; one that ends meanwhile is left away."""
-    before = {name: cpu_of(pid) for name, pid in processes.items()}
-    began = time.monotonic()
-    time.sleep(seconds)
-    took = time.monotonic() - began
-    found: dict[str, Cost] = {}
-    for name, pid in processes.items():
-        start, end = before[name], cpu_of(pid)
-        if start is not None and end is not None:
-            rss, pss = memory_of(pid)
-            found[name] = Cost(seconds=took, cpu=end - start, rss=rss, pss=pss)
-    return found
+class Meter:
+    """Begins to measure these processes, given by name, when it is made."""
+
+    def __init__(self, processes: Mapping[str, int]) -> None:
+        self._processes = dict(processes)
+        self._before = {name: cpu_of(pid) for name, pid in processes.items()}
+        self._began = time.monotonic()
+
+    def read(self) -> dict[str, Cost]:
+        """What each has used since; one that has ended is left away."""
+        took = time.monotonic() - self._began
+        found: dict[str, Cost] = {}
+        for name, pid in self._processes.items():
+            start, end = self._before[name], cpu_of(pid)
+            if start is not None and end is not None:
+                rss, pss = memory_of(pid)
+                found[name] = Cost(seconds=took, cpu=end - start, rss=rss, pss=pss)
+        return found
 
 
 def cpu_of(pid: int) -> float | None:
@@ -105,7 +111,9 @@ def main(words: list[str]) -> int:
     """Measure once and print a line for each."""
     seconds = float(words[0])
     processes = {word.partition("=")[0]: int(word.rpartition("=")[2]) for word in words[1:]}
-    for name, cost in watch(processes, seconds).items():
+    meter = Meter(processes)
+    threading.Event().wait(seconds)
+    for name, cost in meter.read().items():
         sys.stdout.write(f"{name}: {cost}\n")
     return 0
 
