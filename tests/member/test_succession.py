@@ -76,13 +76,16 @@ async def test_a_former_primary_that_lost_nothing_follows_as_it_is(stage: Stage)
     ended = await a.promise(2)
     assert ended.role is Role.FENCED
     assert ended.settled
-    promised = await b.promise(2)
     assert ended.position is not None
-    record = succeed(record, ended if promised.position is None else promised)
+    # PostgreSQL ships everything up to its last record before it stops; what a hurried stop left out, the standby still
+    # gets from the member that is fenced now and ends there for ever.
+    await _caught_up(a, b)
+    promised = await b.promise(2)
+    assert promised.position == ended.position
+    record = succeed(record, promised)
     await b.order(record, stage.contacts)
     await b.until_primary()
-    if not lies_on(ended.position, record.lineage):
-        pytest.skip("the standby had not received the last record of the shutdown")
+    assert lies_on(ended.position, record.lineage)
     await a.order(record, stage.contacts)
     report = await a.until_streaming()
     assert report.incarnation == before
