@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgswarm.core.wal import Position, Reign, lies_on, next_timeline, parse_lsn, progress, show_lsn
+from pgswarm.core.wal import Position, Reign, leaves_at, lies_on, next_timeline, parse_lsn, progress, show_lsn
 
 History = list[int]
 """The timeline that wrote each byte."""
@@ -61,6 +61,34 @@ def test_of_two_logs_on_the_line_the_further_one_has_all_of_the_other(
     if lies_on(behind, lineage):
         assert lies_on(ahead, lineage)
         assert whole[ahead.timeline][: ahead.lsn][: behind.lsn] == whole[behind.timeline][: behind.lsn]
+
+
+@given(lines(), st.data())
+def test_a_log_leaves_the_line_with_the_first_byte_that_the_line_does_not_have(
+    made: tuple[list[Reign], dict[int, History]], data: st.DataObject
+) -> None:
+    lineage, whole = made
+    timeline = data.draw(st.sampled_from(sorted(whole)))
+    begins = next(reign.fork for reign in lineage if reign.timeline == timeline)
+    lsn = data.draw(st.integers(begins, len(whole[timeline])))
+    mine, line = whole[timeline][:lsn], whole[lineage[-1].timeline]
+    ends = [(one, mine.index(one) + mine.count(one)) for one in sorted(set(mine)) if one != timeline]
+    position = Position(timeline=timeline, lsn=lsn)
+    left = leaves_at(position, ends, lineage)
+    assert (left is None) == lies_on(position, lineage)
+    if left is not None:
+        common = next((at for at, both in enumerate(zip(mine, line, strict=False)) if both[0] != both[1]), None)
+        assert left.lsn == (min(len(mine), len(line)) if common is None else common)
+
+
+def test_a_log_of_a_timeline_that_the_line_never_had_leaves_it_where_its_own_history_says() -> None:
+    lineage = [
+        Reign(term=1, incarnation="a/1", timeline=1, fork=0),
+        Reign(term=3, incarnation="b/1", timeline=3, fork=80),
+    ]
+    assert leaves_at(Position(timeline=2, lsn=90), [(1, 50)], lineage) == Position(timeline=1, lsn=50)
+    assert leaves_at(Position(timeline=2, lsn=90), [(1, 85)], lineage) == Position(timeline=1, lsn=80)
+    assert leaves_at(Position(timeline=2, lsn=90), [], lineage) == Position(timeline=2, lsn=0)
 
 
 def test_a_log_of_a_timeline_that_the_line_never_had_is_off_the_line() -> None:

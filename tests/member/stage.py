@@ -27,7 +27,7 @@ import psycopg
 from pgswarm.core.claim import Claim, Sync
 from pgswarm.core.orders import Circumstances, OrderMessage, Settings, order_for
 from pgswarm.core.record import Place, Record
-from pgswarm.core.reports import MemberReport
+from pgswarm.core.reports import Kept, MemberReport
 from pgswarm.core.wal import Reign, next_timeline
 from pgswarm.member.config import from_environment
 from pgswarm.wire import Answer, credentials
@@ -229,6 +229,17 @@ class Member:
         program = from_environment(names).program("pg_controldata")
         argv = [*unprivileged(), program, "-D", str(self.volume / "pgdata")]
         return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=10).stdout
+
+    def waldump(self, kept: Kept) -> str:
+        """What pg_waldump reads in a piece of log that was kept aside, by the command that lies beside it."""
+        about = (self.volume / kept.folder / "about.txt").read_text()
+        words = about.rpartition("pg_waldump ")[2].splitlines()[0].split()
+        names = {"PGSWARM_CLUSTER": CLUSTER, "PGSWARM_MEMBER": self.name, "PGSWARM_SOCKET_DIR": "/tmp"}
+        program = from_environment(names).program("pg_waldump")
+        done = subprocess.run(
+            [program, *words], capture_output=True, text=True, timeout=10, cwd=self.volume / kept.folder
+        )
+        return done.stdout + done.stderr
 
     def root(self, query: str, *, timeout: float = 10.0) -> str:
         """As the superuser, over the agent's socket."""

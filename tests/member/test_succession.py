@@ -116,6 +116,12 @@ async def test_a_former_primary_that_wrote_alone_is_rewound(stage: Stage) -> Non
     print(f"rewound and streaming after {time.monotonic() - began:.2f} s")
     assert "rewind: " in a.log
     assert "clone: " not in a.log
+    [kept] = report.kept
+    assert (kept.incarnation, kept.reigned, kept.missing) == (before, 1, 0)
+    assert kept.since == promised.position
+    text = a.waldump(kept)
+    assert text.count("COMMIT") >= 20, text
+    assert f"bytes        {kept.size}" in (a.volume / kept.folder / "about.txt").read_text()
     assert report.incarnation != before
     assert report.data is Data.READY
     await _caught_up(b, a)

@@ -57,6 +57,8 @@ def status(one: Status) -> Group:
         lines += [Text(), _routers(one.routers)]
     problems = _problems(one)
     lines += _sentences("problems", BAD, problems)
+    aside = [f"{member.name}: {text}" for member in one.members for text in member.kept]
+    lines += _sentences("kept aside", WAITING, aside)
     lines += _sentences("documents", BAD, one.errors)
     lines += _sentences("waits", WAITING, [text for text in one.waits if text not in problems])
     if one.steps:

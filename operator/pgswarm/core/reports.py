@@ -89,6 +89,24 @@ class Problem(Message):
     text: str
 
 
+class Kept(Message):
+    """Log that was on this member's disk and off the line, copied aside before it was rewound or cloned away."""
+
+    folder: str = Field(description="in the volume")
+    incarnation: Incarnation
+    reigned: int = Field(default=0, description="the last term in which that data was a primary's")
+    since: Position = Field(description="where it left the line; before that it is in the cluster's history")
+    until: Position
+    at: str = Field(description="when it was kept: UTC, as on this member's clock")
+    segments: int = Field(default=0, description="files copied")
+    missing: int = Field(default=0, description="files that there was no room for, or that were not there any more")
+
+    @property
+    def size(self) -> int:
+        """Bytes of log that are not in the cluster's history."""
+        return max(0, self.until.lsn - self.since.lsn)
+
+
 class MemberReport(Message):
     """What a member agent says of itself; sent whole at every change and as a heartbeat."""
 
@@ -137,6 +155,7 @@ class MemberReport(Message):
     lag: float | None = Field(default=None, description="seconds behind the upstream in replay; None if unknown")
     progress: Progress | None = None
     problem: Problem | None = None
+    kept: tuple[Kept, ...] = Field(default=(), description="diverged log that lies aside on the volume, oldest first")
     pending_restart: tuple[str, ...] = Field(default=(), description="parameters that wait for a restart")
     settings_digest: str = Field(default="", description="of the settings that are in effect")
     version: str = Field(default="", description="PostgreSQL's version, such as 17.6")

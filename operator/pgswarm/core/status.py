@@ -15,7 +15,7 @@ from pgswarm.core import steps
 from pgswarm.core.base import Message
 from pgswarm.core.claim import Claim, member_of
 from pgswarm.core.record import Record
-from pgswarm.core.reports import Data, MemberReport, Progress, Role, RouterReport, Serving
+from pgswarm.core.reports import Data, Kept, MemberReport, Progress, Role, RouterReport, Serving
 from pgswarm.core.wal import show_lsn
 from pgswarm.core.world import Unknown, World
 
@@ -31,6 +31,7 @@ class MemberStatus(Message):
     position: str = Field(default="", description="LSN and timeline")
     lag: float | None = Field(default=None, description="seconds behind in replay")
     pending_restart: tuple[str, ...] = ()
+    kept: tuple[str, ...] = Field(default=(), description="diverged log that lies aside on its volume")
     problem: str = ""
 
 
@@ -177,7 +178,16 @@ def _member(world: World, record: Record | None, name: str, now: float) -> Membe
         position=f"{show_lsn(report.position.lsn)} tl {report.position.timeline}" if report.position else "",
         lag=report.lag,
         pending_restart=report.pending_restart,
+        kept=tuple(_kept(one) for one in report.kept),
         problem=report.problem.text if report.problem else trouble,
+    )
+
+
+def _kept(one: Kept) -> str:
+    short = f", {one.missing} files of it are missing" if one.missing else ""
+    return (
+        f"{one.size} bytes of log that are not in the cluster's history, from {one.since} to {one.until}, "
+        f"kept {one.at} in {one.folder}{short}"
     )
 
 

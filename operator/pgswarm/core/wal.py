@@ -77,6 +77,23 @@ def _rank(position: Position, lineage: Lineage) -> int | None:
     return on_it[-1] if position.lsn <= left_at else None
 
 
+def leaves_at(position: Position, ends: Sequence[tuple[int, int]], lineage: Lineage) -> Position | None:
+    """Where a log leaves the line; None if it lies on it. `ends`: each earlier timeline of this log and where it ended.
+
+    Of a log that has nothing in common with the line it is the very beginning.
+    """
+    fork: Position | None = None
+    for timeline, end in (*ends, (position.timeline, position.lsn)):
+        on_it = [index for index, reign in enumerate(lineage) if reign.timeline == timeline]
+        if not on_it:
+            return fork or Position(timeline=timeline, lsn=0)
+        left_at = min((reign.fork for reign in lineage[on_it[-1] + 1 :]), default=end)
+        if left_at < end:
+            return Position(timeline=timeline, lsn=left_at)
+        fork = Position(timeline=timeline, lsn=end)
+    return None
+
+
 def next_timeline(position: Position, lineage: Lineage) -> int:
     """The number of the timeline that a promotion from here must begin: above any that anyone may have used."""
     return max([position.timeline, *(reign.timeline for reign in lineage)]) + 1

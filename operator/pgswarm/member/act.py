@@ -8,17 +8,19 @@ before the promotion, and nothing is undone on the way out.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, assert_never
 
 import anyio
 import psycopg
+from anyio import to_thread
 from loguru import logger
 
 from pgswarm.core import claim, duty
 from pgswarm.core.orders import Order
 from pgswarm.core.reports import Data
 from pgswarm.errors import Again, Refused
-from pgswarm.member import ask, build, reign, settle, sql, state, tools, waldir, watching
+from pgswarm.member import aside, ask, build, reign, settle, sql, state, tools, waldir, watching
 from pgswarm.member.config import secret
 from pgswarm.render import postgres as render
 from pgswarm.settings import REPLICATION_ROLE
@@ -207,6 +209,7 @@ async def _rewind(agent: Agent, upstream: duty.Upstream) -> None:
     control = await tools.control_data(config)
     if not control["Database cluster state"].startswith("shut down"):
         raise Again(f"PostgreSQL did not shut down cleanly ({control['Database cluster state']})")
+    await _keep_aside(agent, order, control)
     fresh = claim.incarnation(config.member, secrets.token_hex(4))
     await agent.remember(data=Data.BUILDING, incarnation=fresh, reigned=0, timeline=0, begun=False, follows=None)
     agent.settled, agent.position = False, None
@@ -224,6 +227,8 @@ async def _clone(agent: Agent, upstream: duty.Upstream) -> None:
     if order is None:
         raise Again("no order holds any more")
     await agent.postmaster.stop(patience=LAST_STOP)
+    if agent.memory.data is Data.READY:
+        await _keep_aside(agent, order, await tools.control_data(config))
     fresh = claim.incarnation(config.member, secrets.token_hex(4))
     await agent.remember(
         data=Data.BUILDING, incarnation=fresh, system_id="", reigned=0, timeline=0, begun=False, follows=None
@@ -243,6 +248,22 @@ async def _clone(agent: Agent, upstream: duty.Upstream) -> None:
     await agent.remember(data=Data.READY, system_id=system_id, follows=(upstream.primary, upstream.term))
     agent.follow_failures = 0
     agent.tasks.start_soon(build.delete_former, config)
+
+
+async def _keep_aside(agent: Agent, order: Order, control: Mapping[str, str]) -> None:
+    """Before this data is rewound or replaced: what of its log is on nobody's line stays on the volume."""
+    memory, until = agent.memory, agent.position
+    if until is None or memory.incarnation is None:
+        return
+    heard = agent.neighbours.heard.get(claim.member_of(order.primary))
+    line_end = heard.report.position if heard is not None and heard.report.incarnation == order.primary else None
+    found = await to_thread.run_sync(
+        aside.keep, agent.config, memory.incarnation, memory.reigned, until, order.lineage, line_end,
+        int(control["Bytes per WAL segment"]),
+    )  # fmt: skip
+    if found is not None:
+        agent.kept = await to_thread.run_sync(aside.kept, agent.config)
+        agent.publish()
 
 
 async def _promote(agent: Agent, order: Order) -> None:

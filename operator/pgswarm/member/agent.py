@@ -26,7 +26,7 @@ from pgswarm.core.orders import Order, OrderMessage
 from pgswarm.core.reports import Data, MemberReport, Postgres, Problem, Progress, Role, Serving
 from pgswarm.core.wal import Position
 from pgswarm.errors import Again, Failure, Refused
-from pgswarm.member import act, neighbours, reign, ruling, slots, state, telling, waldir, watching
+from pgswarm.member import act, aside, neighbours, reign, ruling, slots, state, telling, waldir, watching
 from pgswarm.member.config import Config
 from pgswarm.member.facts import Observer, Sight
 from pgswarm.member.files import Files
@@ -78,6 +78,7 @@ class Agent:
         self.observer = Observer(config)
         self.neighbours = neighbours.Neighbours(config)
         self.slots: tuple[str, ...] = ()
+        self.kept = aside.kept(config)
         self._lock = anyio.Lock()
         self._job: anyio.CancelScope | None = None
         self._wake = anyio.Event()

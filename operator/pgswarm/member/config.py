@@ -63,6 +63,11 @@ class Config:
         return self.volume / "pgdata.old"
 
     @property
+    def aside(self) -> Path:
+        """Log that was off the line, kept before the directory that held it was rewound or replaced."""
+        return self.volume / "kept"
+
+    @property
     def wal(self) -> Path:
         return self.pgdata / "pg_wal"
 

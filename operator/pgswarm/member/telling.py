@@ -62,6 +62,7 @@ def report(agent: Agent, now: float, sequence: int) -> MemberReport:
         lag=sight.behind if sight and sight.recovery else None,
         progress=agent.progress,
         problem=next(iter(agent.problems.values()), None),
+        kept=agent.kept,
         pending_restart=agent.pending_restart,
         settings_digest=agent.files.digest,
         version=agent.version,
