@@ -2,6 +2,8 @@
 
     PUT  /order      OrderMessage → Answer            200 accepted (or known already), 409 refused with the reason
     POST /promise    PromiseRequest → MemberReport    200 once durable *and* settled, 409 refused (newer here)
+    PUT  /grant      GrantRequest → Answer            an operator's leave to write on, durability async
+    POST /consent    ConsentRequest → Answer          another member's, durable before it is answered
     GET  /stream     → one JSON report a line, at every change, for ever; at least every HEARTBEAT seconds a line,
                        which is empty if there is nothing new to say: the report of before, heard again
     GET  /report     → the report of this moment
@@ -23,6 +25,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from pgswarm.core.base import Message
+from pgswarm.core.claim import Incarnation
 from pgswarm.core.reports import MemberReport, Report, RouterReport
 
 MEMBER_PORT = 8009
@@ -52,8 +55,27 @@ class PromiseRequest(Message):
     term: int
 
 
+class GrantRequest(Message):
+    """Let a primary write for `ttl` seconds, counted from when it made the word `nonce`."""
+
+    cluster: str
+    member: str
+    term: int
+    nonce: str
+    ttl: float
+
+
+class ConsentRequest(Message):
+    """A primary that no operator answers asks another member: may it write on?"""
+
+    cluster: str
+    member: str = Field(description="whom it is for")
+    term: int
+    primary: Incarnation
+
+
 class Answer(Message):
-    """An agent's word on an order."""
+    """An agent's word on an order, a grant, or a request for consent."""
 
     accepted: bool
     reason: str

@@ -163,7 +163,15 @@ def impossible(said: MemberReport) -> str | None:
 def heard(said: MemberReport, *, ago: float = 0.0, closed: float | None = None) -> Sighting[MemberReport]:
     """Heard `ago` seconds ago; `closed` seconds ago its process was seen to end."""
     at = None if closed is None else NOW - closed
-    return Sighting(address="x", report=said, heard_at=NOW - ago, connected=closed is None, closed_at=at, why="EOF")
+    return Sighting(
+        address="x",
+        report=said,
+        heard_at=NOW - ago,
+        said_at=NOW - ago,
+        connected=closed is None,
+        closed_at=at,
+        why="EOF",
+    )
 
 
 def world(of: Any, *said: MemberReport | Sighting[MemberReport], **changes: Any) -> World:

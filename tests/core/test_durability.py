@@ -8,7 +8,7 @@ import pytest
 
 from pgswarm.core.claim import Claim, Sync
 from pgswarm.core.durability import ABSENCE, NOBODY, moves, standbys
-from pgswarm.core.record import Record
+from pgswarm.core.record import Grant, Record
 from pgswarm.core.reports import Data, InForce, MemberReport, Role, Serving, Walsender
 from pgswarm.core.sightings import Sighting
 from pgswarm.core.steps import Plan, WriteRecord
@@ -198,11 +198,10 @@ def test_required_lets_a_standby_that_lost_its_data_be_made_anew_and_no_write_th
     assert not new.counts("b")
 
 
-def test_async_is_kept_as_preferred_and_says_so() -> None:
-    seen = world(ALONE, primary(ALONE, "b"), standby(ALONE, "b"), document=document("abc", durability="async"))
-    plan = moves(seen, ALONE, NOW)
-    assert len(plan.steps) == 1
-    assert "not built yet" in plan.waits[0]
+def test_under_a_grant_claim_and_sync_are_left_alone() -> None:
+    of = record("a", 1, sync="", grant=Grant.HELD)
+    seen = world(of, primary(of, "b"), standby(of, "b"), document=document("abc", durability="async"))
+    assert moves(seen, of, NOW).at_rest
 
 
 def test_a_report_that_no_agent_could_make_is_refused_by_the_builders() -> None:

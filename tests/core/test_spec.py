@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from pgswarm.core.claim import application_name, incarnation
-from pgswarm.core.spec import LEAST_TIMEOUT, OWNED_PARAMETERS, PostgresCluster, seconds
+from pgswarm.core.spec import LEAST_TIMEOUT, OWNED_PARAMETERS, PostgresCluster, seconds, size, warnings
 
 
 def document(name: str = "main", **spec: Any) -> dict[str, Any]:
@@ -151,3 +151,21 @@ def test_a_document_survives_the_way_through_the_store() -> None:
 
 def test_the_operators_own_name_is_not_free() -> None:
     assert "the operator's own name" in refusal("pgswarm")
+
+
+@pytest.mark.parametrize(("text", "value"), [("0B", 0), ("512kB", 512 << 10), ("16MB", 16 << 20), ("1GB", 1 << 30)])
+def test_a_size_is_a_whole_number_and_a_unit(text: str, value: int) -> None:
+    assert size(text) == value
+
+
+@pytest.mark.parametrize("text", ["16", "16mb", "1.5GB", "-1MB", "MB"])
+def test_what_is_not_a_size_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="512kB, 16MB or 1GB"):
+        cluster(maxLagOnFailover=text)
+
+
+def test_who_asks_for_async_is_told_what_may_be_lost_and_nobody_else_is() -> None:
+    (said,) = warnings(cluster(durability="async", maxLagOnFailover="1MB"))
+    assert "up to 1MB" in said
+    assert not warnings(cluster())
+    assert not warnings(cluster(durability="required"))

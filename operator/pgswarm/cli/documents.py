@@ -34,6 +34,7 @@ def declare(app: typer.Typer) -> None:
 
 def validate(files: Places, output: OutputOption = Output.TEXT) -> None:
     """Check documents: every mistake at once, with file, line, path and what is accepted. Exit 0 or 2."""
+    from pgswarm.core.spec import warnings
     from pgswarm.ports import documents
 
     missing = [str(path) for path in files if not path.exists()]
@@ -46,7 +47,15 @@ def validate(files: Places, output: OutputOption = Output.TEXT) -> None:
     if output is Output.JSON:
         answer = {
             "valid": not found.errors,
-            "clusters": [{"name": one.cluster.name, "source": one.source, "line": one.line} for one in found.clusters],
+            "clusters": [
+                {
+                    "name": one.cluster.name,
+                    "source": one.source,
+                    "line": one.line,
+                    "warnings": warnings(one.cluster),
+                }
+                for one in found.clusters
+            ],
             "errors": [
                 {"source": one.source, "line": one.line, "column": one.column, "path": one.path, "text": one.text}
                 for one in found.errors
@@ -56,6 +65,8 @@ def validate(files: Places, output: OutputOption = Output.TEXT) -> None:
     else:
         for one in found.clusters:
             print(f"{one.source}:{one.line}: cluster {one.cluster.name} is valid")
+            for text in warnings(one.cluster):
+                typer.secho(f"{one.source}:{one.line}: cluster {one.cluster.name}: {text}", err=True, fg="yellow")
         for line in errors:
             typer.secho(line, err=True, fg=typer.colors.RED)
     if found.errors:

@@ -60,6 +60,7 @@ def status(one: Status) -> Group:
     aside = [f"{member.name}: {text}" for member in one.members for text in member.kept]
     lines += _sentences("kept aside", WAITING, aside)
     lines += _sentences("documents", BAD, one.errors)
+    lines += _sentences("lost by failovers", BAD, one.losses)
     lines += _sentences("waits", WAITING, [text for text in one.waits if text not in problems])
     if one.steps:
         lines += [Text(), *steps(one.steps)]

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pgswarm.core import switchover
+from pgswarm.core import granting, switchover
 from pgswarm.core.claim import Claim, Incarnation, member_of
 from pgswarm.core.durability import alone
 from pgswarm.core.record import LINEAGE_KEPT, Record
@@ -183,6 +183,7 @@ def _elect(world: World, record: Record, fit: dict[Incarnation, MemberReport], t
         primary=winner,
         claim=Claim(members=(winner,), r=1),
         sync=alone(world.document),
+        grant=granting.after(world, record),
         lineage=(*record.lineage, reign)[-LINEAGE_KEPT:],
     )
     return Plan(steps=(WriteRecord(record=successor, reason=reason),))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 
 from pgswarm.core.claim import Claim, incarnation
-from pgswarm.core.record import Place, Record
+from pgswarm.core.record import Grant, Place, Record
 from pgswarm.core.reports import Data
 from pgswarm.core.spec import Instance, PostgresCluster
 from pgswarm.core.steps import NOTHING, Plan, WriteRecord
@@ -85,7 +85,10 @@ def completed(world: World, record: Record, now: float) -> Plan:
     if added:
         names = ", ".join(place.member for place in added)
         reason = f"{names} added by the document"
-        return Plan(steps=(WriteRecord(record=record.amended(reason, places=(*record.places, *added)), reason=reason),))
+        # A primary that does not know of a member yet does not ask it for consent either.
+        grant = Grant.ASKED if record.grant is Grant.HELD else record.grant
+        changed = record.amended(reason, places=(*record.places, *added), grant=grant)
+        return Plan(steps=(WriteRecord(record=changed, reason=reason),))
     if record.system_id:
         return NOTHING
     report = world.present(record.primary_member, now)

@@ -11,7 +11,7 @@ next is thought about (PROTOCOL, 'Moving claim and sync'):
 - one change of sync alters either k or one name, never both (C6).
 
 With `required` the same, but a primary without a standby waits for a name that nobody bears, in place of going on
-alone: the claim may shrink to it, its sync never to nothing.
+alone: the claim may shrink to it, its sync never to nothing. With `async` nobody is waited for at all (`granting`).
 
 A crash between any two of these leaves a record whose sync implies its claim; the next pass goes on from there.
 """
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pgswarm.core import granting
 from pgswarm.core.claim import Claim, Incarnation, Sync, application_name, incarnation, member_of
 from pgswarm.core.record import Record
 from pgswarm.core.reports import MemberReport, Role, Walsender
@@ -46,6 +47,8 @@ UNPROVED = 0.3
 
 def moves(world: World, record: Record, now: float) -> Plan:
     """The next move towards the claim that the healthy standbys allow, or what is waited for."""
+    if granting.governs(record):
+        return NOTHING
     primary = world.present(record.primary_member, now)
     if primary is None or not record.is_held_by(primary, record.primary) or primary.role is not Role.PRIMARY:
         return NOTHING
@@ -54,11 +57,7 @@ def moves(world: World, record: Record, now: float) -> Plan:
     streaming = list(standbys(world, record, primary, now))
     counted = [name for name in record.claim.members if name != record.primary]
     lost = [name for name in {*counted, *record.sync.names} if _is_lost(world, record, primary, name, now)]
-    said = (_from_one if record.claim.r == 1 else _from_two)(world, record, primary, streaming, lost, now)
-    if world.document is not None and world.document.spec.durability == "async":
-        text = "durability async is not built yet; the cluster is kept as preferred"
-        return said.and_then(Plan(waits=(text,)))
-    return said
+    return (_from_one if record.claim.r == 1 else _from_two)(world, record, primary, streaming, lost, now)
 
 
 def standbys(world: World, record: Record, primary: MemberReport, now: float) -> tuple[Incarnation, ...]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pgswarm.core import ballot
+from pgswarm.core import ballot, granting
 from pgswarm.core.claim import Claim, Incarnation, member_of
 from pgswarm.core.durability import alone
 from pgswarm.core.record import LINEAGE_KEPT, Record
@@ -106,6 +106,7 @@ def _elect(
         primary=winner,
         claim=Claim(members=(winner,), r=1),
         sync=alone(world.document),
+        grant=granting.after(world, record),
         lineage=(*record.lineage, Reign(term=term, incarnation=winner, timeline=timeline, fork=position.lsn))[
             -LINEAGE_KEPT:
         ],

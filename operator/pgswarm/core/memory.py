@@ -18,6 +18,13 @@ from pgswarm.core.orders import Circumstances, Order
 from pgswarm.core.reports import Data
 
 
+class Consented(Message):
+    """When a primary was last let write on, by the clock of one start of this node."""
+
+    node_boot: str
+    at: float = Field(description="CLOCK_BOOTTIME, seconds")
+
+
 class Memory(Message):
     """Everything that must outlive the agent. Unknown fields of a later version are ignored."""
 
@@ -35,6 +42,8 @@ class Memory(Message):
     follows: tuple[Incarnation, int] | None = Field(
         default=None, description="this data was found, or made, to be on the line of that primary in that term"
     )
+
+    consented: Consented | None = Field(default=None, description="None: never since this volume was begun, or lost")
 
     @property
     def bound(self) -> Order | None:

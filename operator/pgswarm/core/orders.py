@@ -17,7 +17,7 @@ from pydantic import Field
 
 from pgswarm.core.base import Message
 from pgswarm.core.claim import Claim, Incarnation, Sync, member_of
-from pgswarm.core.record import Record
+from pgswarm.core.record import Grant, Record
 from pgswarm.core.wal import Reign
 
 
@@ -39,6 +39,7 @@ class Order(Message):
     counted: bool = Field(default=False, description="named in claim or sync: never re-seed from this order")
     claim: Claim | None = Field(default=None, description="who must be asked before a reign is resumed (law 5)")
     sync: Sync = Sync()
+    grant: bool = Field(default=False, description="write only while a grant is held")
     timeline: int = Field(ge=1, description="the timeline that this term writes")
     lineage: tuple[Reign, ...]
     system_id: str = ""
@@ -70,6 +71,7 @@ class Settings(Message):
     parameters: dict[str, str] = {}
     detection_timeout: float = Field(default=3.0, description="seconds")
     isolation_timeout: float = Field(default=5.0, description="seconds")
+    durability: str = Field(default="preferred", description="async: ask for grants, also before an order demands one")
 
     @property
     def digest(self) -> str:
@@ -115,6 +117,7 @@ def order_for(cluster: str, record: Record, member: str) -> Order:
         counted=record.counts(member),
         claim=record.claim,
         sync=record.sync,
+        grant=record.grant is not Grant.NONE,
         timeline=record.timeline,
         lineage=record.lineage,
         system_id=record.system_id,

@@ -7,13 +7,16 @@ from the record as it is and never wait for what it will be.
     newer        somebody has seen a newer record than we: read again, or stop and call a person
     first        no record yet: begin
     wishes       what a person asked for is over, or cannot be: it is answered
-    failover     the primary is lost, or a person says so: ballot; with a person's word also one that accepts loss
+    failover     the primary is lost, or a person says so: ballot; under a grant that has run out, succession without
+                 its promise; with a person's word also one that accepts loss
     raise        a needless ballot left promises behind
     grow         the record learns of the system and of new members
+    grant        by which rule the primary may write: quorum, or a grant
     durability   claim and sync move towards what the standbys allow
     switchover   the primary is well, and a person asked for another
     document     the newest edit becomes the one in force
     orders       everyone is told what the record says
+    grants       a primary that asks is let write on, if this operator may
     upkeep       networks, secrets and services exist and are as wanted
 
 Nothing here knows a clock or does anything; `now` is an argument in seconds.
@@ -24,7 +27,7 @@ from __future__ import annotations
 import hashlib
 
 from pgswarm import settings
-from pgswarm.core import ballot, bootstrap, durability, loss, switchover
+from pgswarm.core import ballot, bootstrap, durability, granting, lapse, loss, switchover
 from pgswarm.core.orders import (
     Circumstances,
     OrderMessage,
@@ -34,7 +37,7 @@ from pgswarm.core.orders import (
     order_for,
     router_order_for,
 )
-from pgswarm.core.record import Record
+from pgswarm.core.record import Grant, Record
 from pgswarm.core.reports import MemberReport, RouterReport
 from pgswarm.core.spec import PostgresCluster, seconds
 from pgswarm.core.steps import (
@@ -79,6 +82,7 @@ def plan(world: World, now: float) -> Plan:
     if newer is not NOTHING:
         return newer
     said = _record_rules(world, record, now).and_then(taken_over).and_then(_orders(world, record, now))
+    said = said.and_then(granting.given(world, record, now))
     return said if taken_over.steps else said.and_then(_upkeep(world, record, now))
 
 
@@ -97,14 +101,16 @@ def _record_rules(world: World, record: Record, now: float) -> Plan:
         if forced and wish is not None and not primary.lost:
             primary = ballot.Health(lost=True, coming=False, reason=f"{wish.by} asked for it")
         waits = ballot.ballot(world, record, primary, now)
+        if not waits.steps and record.grant is not Grant.NONE:
+            waits = lapse.succession(world, record, primary, now)
         if not waits.steps and wish is not None and wish.kind == "accept-loss":
             waits = _accepting_loss(world, record, wish, now)
-        elif not waits.steps and forced:
+        elif not waits.steps and forced and (record.grant is Grant.NONE or ballot.may_resume(world, record, now)):
             return _answer(record, f"{wish} refused: {'; '.join(waits.waits)}")
         if waits.steps or not ballot.may_resume(world, record, now):
             return waits
         # It cannot be replaced, so it is to come back; what keeps it waiting may be a standby that is gone.
-    rules = (ballot.raised, bootstrap.completed, durability.moves, switchover.begun)
+    rules = (ballot.raised, bootstrap.completed, granting.moves, durability.moves, switchover.begun)
     for rule in rules[-1:] if switchover.is_under_way(world, record, now) else rules:
         said = rule(world, record, now)
         if said.steps:
@@ -341,6 +347,7 @@ def settings_of(document: PostgresCluster) -> Settings:
         parameters={name: _as_text(value) for name, value in sorted(postgres.parameters.items())},
         detection_timeout=seconds(document.spec.detection_timeout),
         isolation_timeout=seconds(document.spec.isolation_timeout),
+        durability=document.spec.durability,
     )
 
 

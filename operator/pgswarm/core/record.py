@@ -11,13 +11,18 @@ does not imply its claim.
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from pydantic import Field, model_validator
 
 from pgswarm.core.base import Value
 from pgswarm.core.claim import Claim, Incarnation, Sync, member_of
 from pgswarm.core.reports import Data, MemberReport
-from pgswarm.core.wal import Reign
+from pgswarm.core.wal import Reign, show_lsn
 from pgswarm.core.wish import Answered, Wish
+
+LOSSES_KEPT = 5
+"""Failovers with loss that the record remembers."""
 
 LINEAGE_KEPT = 200
 """Reigns kept in the record; older ones are history that no living data directory can still be on."""
@@ -32,8 +37,33 @@ class Place(Value):
     volume: str
 
 
+class Grant(StrEnum):
+    """By which rule the primary may write, and so by which it may be succeeded (decision 0008)."""
+
+    NONE = "none"  # by quorum: a successor needs promises that meet the claim
+    ASKED = "asked"  # it shall write under a grant only, and has not said yet that it will
+    HELD = "held"  # it writes under a grant only: once that has run out, it may be succeeded without its promise
+
+
+class Loss(Value):
+    """What a failover gave up: commits of the reign before that may have been acknowledged and are not on the line."""
+
+    term: int = Field(description="the term that began without them")
+    member: str = Field(description="who may still have them")
+    timeline: int
+    since: int = Field(description="LSN in bytes: everything before it is kept")
+    known: int = Field(description="bytes that it was known to have written after that")
+
+    def __str__(self) -> str:
+        at_least = f"at least {self.known} bytes" if self.known else "perhaps nothing"
+        return (
+            f"term {self.term} began without what {self.member} wrote after {show_lsn(self.since)} on timeline "
+            f"{self.timeline}: {at_least}, and what it wrote after it was last heard"
+        )
+
+
 class Record(Value):
-    """(revision, term, primary, claim, sync, lineage, …) as in PROTOCOL; `places` remembers nodes and volumes."""
+    """(revision, term, primary, claim, sync, grant, lineage) as in PROTOCOL; `places` remembers nodes and volumes."""
 
     revision: int = Field(ge=1)
     term: int = Field(ge=1)
@@ -43,6 +73,9 @@ class Record(Value):
     lineage: tuple[Reign, ...] = Field(min_length=1)
     places: tuple[Place, ...]
     system_id: str = ""
+    grant: Grant = Grant.NONE
+    grantor: int = Field(default=0, description="the newest tenure under which grants may have been given")
+    losses: tuple[Loss, ...] = ()
     reason: str = Field(default="", description="why the last write was made, for people")
     wish: Wish | None = Field(default=None, description="what a person asked for in this term and nobody has answered")
     answered: Answered | None = Field(default=None, description="what came of the last wish that is over")
@@ -53,6 +86,8 @@ class Record(Value):
             raise ValueError(f"sync ({self.sync}) does not imply the claim ({self.claim})")
         if self.lineage[-1].term != self.term:
             raise ValueError("the last reign of the lineage is not the term")
+        if self.grant is not Grant.NONE and (self.sync.k or self.claim != Claim(members=(self.primary,), r=1)):
+            raise ValueError("a primary that writes under a grant waits for nobody, and claims nobody but itself")
         return self
 
     @property

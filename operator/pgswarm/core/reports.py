@@ -148,6 +148,14 @@ class MemberReport(Message):
     )
     in_force: InForce | None = None
     walsenders: tuple[Walsender, ...] = ()
+    task: str = Field(default="", description="the Swarm task that this agent's container belongs to")
+    asks: str = Field(default="", description="it asks for a grant: a word that the answer must repeat")
+    granted: bool = Field(default=False, description="it holds a grant that has not run out")
+    clock: float = Field(default=0.0, description="this node's CLOCK_BOOTTIME when this was said, seconds")
+    consented: float | None = Field(
+        default=None,
+        description="when, by that clock, it last let a primary write on without an operator, or may have",
+    )
     upstream: Incarnation | None = Field(
         default=None, description="the primary that WAL is being streamed from now; None if no stream is up"
     )

@@ -26,7 +26,9 @@ class Sighting(Generic[R]):
     report: R | None = None
     """The last report heard, from whatever address; None if there never was one."""
     heard_at: float | None = None
-    """When that report came."""
+    """When that report came, or was said to hold still."""
+    said_at: float | None = None
+    """When it came for the first time: what it says of its own moment is at least as old as this."""
     connected: bool = False
     """A stream is open from which at least one report has come."""
     closed_at: float | None = None

@@ -79,6 +79,7 @@ _OBJECT = Shape(
 )
 _IMAGE = Shape(r"[^\s]+", "must be the name of an image, such as registry:5000/team/postgres:17")
 _DURATION = Shape(r"\d+(\.\d+)?(ms|s|m|h)", "must be a number and a unit: 500ms, 3s, 2m or 1h", 20)
+_SIZE = Shape(r"\d+(B|kB|MB|GB|TB)", "must be a whole number and a unit: 512kB, 16MB or 1GB", 20)
 
 
 def _is_parameter(value: object) -> object:
@@ -97,6 +98,7 @@ ParameterName = Annotated[
 ObjectName = Annotated[str, BeforeValidator(_OBJECT.check), WithJsonSchema(_OBJECT.schema())]
 ImageName = Annotated[str, BeforeValidator(_IMAGE.check), WithJsonSchema(_IMAGE.schema())]
 Duration = Annotated[str, BeforeValidator(_DURATION.check), WithJsonSchema(_DURATION.schema())]
+Size = Annotated[str, BeforeValidator(_SIZE.check), WithJsonSchema(_SIZE.schema())]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 _UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -108,6 +110,17 @@ def seconds(duration: str) -> float:
     if match is None:
         raise ValueError(f"{duration!r} is not a duration")
     return float(match[1]) * _UNIT[match[2]]
+
+
+_FACTOR = {"B": 1, "kB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
+
+
+def size(text: str) -> int:
+    """The bytes in a size such as `16MB`, counted as PostgreSQL does: 1 kB is 1024 bytes."""
+    match = re.fullmatch(r"(\d+)(B|kB|MB|GB|TB)", text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a size")
+    return int(match[1]) * _FACTOR[match[2]]
 
 
 class Section(BaseModel):
@@ -217,7 +230,12 @@ class ClusterSpec(Section):
     ) = Field(default=2, description="a number (nodes are chosen and remembered) or a list")
     durability: Literal["preferred", "required", "async"] = Field(
         default="preferred",
-        description="preferred: waits for a standby while there is one; nothing is ever lost by a failover",
+        description="preferred: waits for a standby while there is one; nothing is ever lost by a failover. "
+        "async: waits for nobody; an automatic failover may lose the last writes",
+    )
+    max_lag_on_failover: Size = Field(
+        default="16MB",
+        description="async only: there is no automatic failover to a member that is known to be further behind",
     )
     router: RouterSection = Field(default_factory=RouterSection)
     detection_timeout: Duration = Field(default="3s", description="silence after which a member counts as gone")
@@ -266,6 +284,17 @@ def _refuse(found: Iterator[tuple[Place, str]] | list[tuple[tuple[str], str]]) -
         raise PydanticCustomError(
             CONTRADICTIONS, "{text}", {"text": "; ".join(text for _, text in wrong), "all": wrong}
         )
+
+
+def warnings(cluster: PostgresCluster) -> list[str]:
+    """What is allowed, and should be known by whoever writes it."""
+    if cluster.spec.durability != "async":
+        return []
+    return [
+        "durability async: an automatic failover may lose acknowledged commits, up to "
+        f"{cluster.spec.max_lag_on_failover} (maxLagOnFailover) that are known to be lacking, and what a primary that "
+        "is cut off from everybody writes in its last seconds; preferred loses none"
+    ]
 
 
 def _router_contradictions(router: RouterSection) -> Iterator[tuple[Place, str]]:

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from pgswarm.core import steps
+from pgswarm.core import lapse, steps
 from pgswarm.core.base import Message
 from pgswarm.core.claim import Claim, member_of
-from pgswarm.core.record import Record
+from pgswarm.core.record import Grant, Record
 from pgswarm.core.reports import Data, Kept, MemberReport, Progress, Role, RouterReport, Serving
 from pgswarm.core.wal import show_lsn
 from pgswarm.core.world import Unknown, World
@@ -66,6 +66,7 @@ class Status(Message):
     revision: int | None = None
     primary: str = ""
     durability: str = Field(default="", description="what the cluster survives without losing a commit, in words")
+    losses: tuple[str, ...] = Field(default=(), description="what failovers gave up, the newest last")
     document: str = Field(default="", description="where the document in force came from")
     members: tuple[MemberStatus, ...] = ()
     routers: tuple[RouterStatus, ...] = ()
@@ -100,7 +101,8 @@ def status_of(
         term=record.term if record else None,
         revision=record.revision if record else None,
         primary=record.primary_member if record else "",
-        durability=in_words(record.claim) if record else "",
+        durability=_durability(world, record, now) if record else "",
+        losses=tuple(str(loss) for loss in record.losses) if record else (),
         document=source,
         members=members,
         routers=routers,
@@ -115,6 +117,11 @@ def status_of(
 
 def _any_problem(members: tuple[MemberStatus, ...], routers: tuple[RouterStatus, ...]) -> bool:
     return any(one.problem for one in members) or any(one.problem for one in routers)
+
+
+def _durability(world: World, record: Record, now: float) -> str:
+    """What a failover would keep, said before it happens."""
+    return lapse.in_words(world, record, now) if record.grant is not Grant.NONE else in_words(record.claim)
 
 
 def in_words(claim: Claim) -> str:

@@ -105,6 +105,35 @@ class AskPromise:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SendGrant:
+    """Let a primary write for `ttl` seconds, counted from when it made the word that this answers."""
+
+    member: str
+    term: int
+    nonce: str
+    boot: str
+    ttl: float
+    until: float  # when it is over at the latest, by this operator's clock
+    reason: str
+
+    @property
+    def key(self) -> str:
+        return f"grant {self.member}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookAgain:
+    """List Swarm's tasks until this one has ended, or for a second: it decides how long is waited."""
+
+    task: str
+    reason: str
+
+    @property
+    def key(self) -> str:
+        return "look"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SendOrder:
     """Tell a member what it shall be."""
 
@@ -140,6 +169,8 @@ Step = (
     | ReadRecord
     | WriteRecord
     | AskPromise
+    | SendGrant
+    | LookAgain
     | SendOrder
     | SendRouterOrder
 )
@@ -162,6 +193,10 @@ def title(step: Step) -> str:
             return f"write the record: term {record.term}, primary {record.primary}, claim {record.claim}"
         case AskPromise(member=member, term=term, prepare=prepare):
             return f"ask {member} to make ready for term {term}" if prepare else f"ask {member} to promise term {term}"
+        case SendGrant(member=member, term=term, ttl=ttl):
+            return f"grant {member} {ttl:.0f} s in term {term}"
+        case LookAgain(task=task):
+            return f"look after task {task}"
         case SendOrder(member=member, message=message):
             order = message.order
             return f"order {member} to be {order.role} in term {order.term} (revision {order.revision})"
@@ -212,7 +247,7 @@ NOTHING = Plan()
 
 def is_fast(step: Step) -> bool:
     """Is it on the way from a lost primary to the next one? Then no pause may grow long."""
-    return isinstance(step, (ReadRecord, WriteRecord, AskPromise, SendOrder, SendRouterOrder))
+    return isinstance(step, (ReadRecord, WriteRecord, AskPromise, SendGrant, LookAgain, SendOrder, SendRouterOrder))
 
 
 def startable(plan: Plan, busy: frozenset[str], failed: dict[str, Failed], now: float) -> tuple[Step, ...]:

@@ -20,6 +20,7 @@ from pgswarm.core.record import Place, Record
 from pgswarm.core.reports import MemberReport, RouterReport
 from pgswarm.core.sightings import Sighting
 from pgswarm.core.swarmview import SwarmView
+from pgswarm.core.tenure import Standing
 
 CLOSED_GRACE = 0.15
 """Seconds that a closed stream may take to be open again before its agent counts as gone."""
@@ -65,6 +66,18 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Granted:
+    """What this operator has granted to the primary of a cluster; times are its own clock's."""
+
+    nonce: str = ""  # the last word that was answered, and the answer taken
+    boots: Mapping[str, float] = field(default_factory=dict)  # until when each process of it may write, at the latest
+
+    @property
+    def until(self) -> float:
+        return max(self.boots.values(), default=0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class World:
     """One cluster as one operator sees it."""
 
@@ -86,6 +99,9 @@ class World:
     absent_since: Mapping[Incarnation, float] = field(default_factory=dict)
     not_serving_since: float | None = None
     told: Mapping[str, Told] = field(default_factory=dict)
+    standing: Standing | None = None  # None: this operator holds no tenure, so it may grant nothing
+    granted: Granted = field(default_factory=Granted)
+    spoiled: int = 0  # the newest revision on which this operator has begun to write a successor under `held`
     leader: str | None = None  # the operator that acts; None: this one
     awake_since: float = 0.0
     wall: float = 0.0  # seconds since the epoch, for what a person said with a time; everything else is `now`

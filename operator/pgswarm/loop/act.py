@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, assert_never
 
 import anyio
@@ -17,6 +18,7 @@ from loguru import logger
 
 from pgswarm import settings
 from pgswarm.core import steps
+from pgswarm.core.record import Grant
 from pgswarm.core.reports import MemberReport
 from pgswarm.core.stored import Stored
 from pgswarm.core.swarmview import SwarmView
@@ -28,13 +30,21 @@ from pgswarm.ports.agents import Agents
 from pgswarm.ports.records import Records
 from pgswarm.ports.swarm import Swarm
 from pgswarm.render import drift, services
-from pgswarm.wire import MEMBER_PORT, ROUTER_PORT, Answer, PromiseRequest
+from pgswarm.wire import MEMBER_PORT, ROUTER_PORT, Answer, GrantRequest, PromiseRequest
 
 DEADLINE = 20.0
 """Seconds that any one step may take; slow work is done by agents and only watched."""
 
 ORDER_DEADLINE = 2.0
 PROMISE_DEADLINE = 5.0
+
+GRANT_DEADLINE = 1.0
+
+LOOK_AFTER, LOOK_EVERY = 1.0, 0.1
+"""Seconds for which, and between which, Swarm's tasks are listed when one of them is said to be ending."""
+
+FORGOTTEN = 60.0
+"""Seconds after which a grant that has run out is no longer remembered."""
 
 PLANNED_ANEW = 0.1
 """Seconds until a step is tried again whose ground has moved."""
@@ -96,6 +106,8 @@ class Hands:
         | steps.ReadRecord
         | steps.WriteRecord
         | steps.AskPromise
+        | steps.SendGrant
+        | steps.LookAgain
         | steps.SendOrder
         | steps.SendRouterOrder,
     ) -> str:
@@ -109,6 +121,10 @@ class Hands:
                 return await self._write(step)
             case steps.AskPromise():
                 return await self._ask(step)
+            case steps.SendGrant():
+                return await self._grant(step)
+            case steps.LookAgain():
+                return await self._look_after(step)
             case steps.SendOrder():
                 return await self._order(step)
             case steps.SendRouterOrder():
@@ -171,6 +187,9 @@ class Hands:
         before = stored.record.revision if stored.record else 0
         if step.record.revision != before + 1:
             raise Conflict(f"planned revision {step.record.revision}, but the record is at {before} by now")
+        if stored.record is not None and stored.record.grant is Grant.HELD and step.record.term > stored.record.term:
+            # Its outcome may never be known, and it may still happen: nothing is granted on this revision any more.
+            self._lookout.spoiled = max(self._lookout.spoiled, before)
         async with self._reading_again():
             written = await self._records.write(stored, record=step.record)
         self._lookout.keep(written, anyio.current_time())
@@ -206,6 +225,42 @@ class Hands:
             raise Again(f"{report.member} of {report.cluster} answers at the address of {step.member}")
         self._lookout.take(step.member, report)
         return f"promised {report.promised}, has {report.position}"
+
+    async def _grant(self, step: steps.SendGrant) -> str:
+        # Noted before it is sent, for it may arrive though no answer comes; nothing is awaited before this.
+        granted = self._lookout.granted
+        now = anyio.current_time()
+        boots = {boot: until for boot, until in granted.boots.items() if until > now - FORGOTTEN}
+        boots[step.boot] = max(step.until, boots.get(step.boot, 0.0))
+        self._lookout.granted = replace(granted, boots=boots)
+        request = GrantRequest(
+            cluster=self._lookout.cluster, member=step.member, term=step.term, nonce=step.nonce, ttl=step.ttl
+        )
+        answer = await self._agents.send_grant(
+            self._address(step.member), MEMBER_PORT, request, deadline=GRANT_DEADLINE
+        )
+        if isinstance(answer.report, MemberReport):
+            self._lookout.take(step.member, answer.report)
+        if not answer.accepted:
+            raise Refused(f"{step.member} refuses: {answer.reason}")
+        self._lookout.granted = replace(self._lookout.granted, nonce=step.nonce)
+        return answer.reason
+
+    async def _look_after(self, step: steps.LookAgain) -> str:
+        """Swarm tells of no task's end by itself; its node reports it a few tenths of a second later."""
+        with anyio.move_on_after(LOOK_AFTER):
+            while True:
+                await self._listing.refresh()
+                view = self._listing.view
+                found = (
+                    next((one for one in view.tasks if one.id == step.task), None)
+                    if isinstance(view, SwarmView)
+                    else None
+                )
+                if found is not None and not found.is_live:
+                    return f"it is {found.state}"
+                await anyio.sleep(LOOK_EVERY)
+        return "it has not ended as far as Swarm knows"
 
     async def _order(self, step: steps.SendOrder) -> str:
         answer = await self._agents.send_order(

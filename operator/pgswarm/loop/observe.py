@@ -26,7 +26,8 @@ from pgswarm.core.reports import MemberReport, Role, RouterReport, Serving
 from pgswarm.core.spec import PostgresCluster
 from pgswarm.core.stored import Stored
 from pgswarm.core.swarmview import Service, SwarmView
-from pgswarm.core.world import FoundDocument, Told, Unknown, Wanted, World
+from pgswarm.core.tenure import Standing
+from pgswarm.core.world import FoundDocument, Granted, Told, Unknown, Wanted, World
 from pgswarm.errors import Refused
 from pgswarm.loop.bell import Bell
 from pgswarm.loop.listing import Listing
@@ -54,6 +55,8 @@ class Lookout:
         self.stored: Stored | Unknown | None = Unknown(why="not read yet")
         self.stored_read_at = 0.0
         self.told: dict[str, Told] = {}
+        self.granted = Granted()
+        self.spoiled = 0
         self._operator = operator
         self._listing = listing
         self._images = images
@@ -124,7 +127,9 @@ class Lookout:
             return self.stored.document
         return self.found.document if self.found else None
 
-    def world(self, tasks: TaskGroup, now: float, leader: str | None, awake_since: float) -> World:
+    def world(
+        self, tasks: TaskGroup, now: float, leader: str | None, awake_since: float, standing: Standing | None = None
+    ) -> World:
         """Everything that is known at this moment; also points the streams at where the agents are now."""
         self._survey()
         swarm = self._listing.view
@@ -150,6 +155,9 @@ class Lookout:
             absent_since=dict(self._absent_since),
             not_serving_since=self._not_serving_since,
             told=dict(self.told),
+            standing=standing,
+            granted=self.granted,
+            spoiled=self.spoiled,
             leader=leader,
             awake_since=awake_since,
             fresh_id=secrets.token_hex(4),

@@ -1,6 +1,6 @@
 """How operator and routers hear and order the agents: what wire.py says, and nothing else.
 
-Two things are offered. `AgentClient` does the four calls of the wire; its answers are reports, its failures say what
+Two things are offered. `AgentClient` does the calls of the wire; its answers are reports, its failures say what
 they prove: `Closed`, `Silent` or `Refused` (ports/calls.py). `Watch` keeps one stream open to one agent for as long as
 it runs, connects anew with a short growing pause, and publishes a `Sighting` at every change.
 
@@ -27,7 +27,7 @@ from pgswarm.core.reports import MemberReport, RouterReport
 from pgswarm.core.sightings import Sighting
 from pgswarm.errors import Failure, Refused
 from pgswarm.ports.calls import Answered, Closed, Line, Silent
-from pgswarm.wire import HEARTBEAT, Answer, OperatorReport, PromiseRequest, decode_line
+from pgswarm.wire import HEARTBEAT, Answer, GrantRequest, OperatorReport, PromiseRequest, decode_line
 
 __all__ = ["AgentClient", "Agents", "AnyReport", "Closed", "Silent", "Watch", "not_member"]
 
@@ -50,6 +50,8 @@ class Agents(Protocol):
     async def ask_promise(
         self, address: str, port: int, request: PromiseRequest, *, deadline: float = 5.0
     ) -> MemberReport: ...
+
+    async def send_grant(self, address: str, port: int, request: GrantRequest, *, deadline: float = 1.0) -> Answer: ...
 
     async def get_report(self, address: str, port: int, *, deadline: float = 2.0) -> AnyReport: ...
 
@@ -77,6 +79,11 @@ class AgentClient:
         """Ask for a promise; the answer is durable and settled. Raises Closed, Silent, or Refused with the reason."""
         line, body = self._line(address, port), request.model_dump_json().encode()
         return _parsed(line, await line.call("POST", "/promise", body, deadline=deadline), MemberReport)
+
+    async def send_grant(self, address: str, port: int, request: GrantRequest, *, deadline: float = 1.0) -> Answer:
+        """Let a primary write on; a refusal (409) is an answer like any other. Raises Closed, Silent or Refused."""
+        line, body = self._line(address, port), request.model_dump_json().encode()
+        return _parsed(line, await line.call("PUT", "/grant", body, deadline=deadline, accept=(200, 409)), Answer)
 
     async def get_report(self, address: str, port: int, *, deadline: float = 2.0) -> AnyReport:
         """The report of this moment. Raises Closed, Silent or Refused."""
@@ -140,7 +147,8 @@ class Watch(Generic[R]):
 
     def hear(self, report: R) -> None:
         """Take over a report that came as the answer to a call: as good as one from the stream."""
-        self._tell(replace(self.sighting, report=report, heard_at=anyio.current_time()))
+        now = anyio.current_time()
+        self._tell(replace(self.sighting, report=report, heard_at=now, said_at=now))
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -176,7 +184,9 @@ class Watch(Generic[R]):
         if not self.sighting.connected:
             logger.info("{}: hearing it at {}", self.name, address)
         self._pause = PAUSE_FIRST
-        self._tell(Sighting(address=address, report=report, heard_at=anyio.current_time(), connected=True, why=""))
+        now = anyio.current_time()
+        said_at = self.sighting.said_at if report is self.sighting.report else now
+        self._tell(Sighting(address=address, report=report, heard_at=now, said_at=said_at, connected=True, why=""))
 
     def _lose(self, sighting: Sighting[R]) -> None:
         if self.sighting.connected:

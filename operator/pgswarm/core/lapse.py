@@ -1,0 +1,276 @@
+"""Failover under a grant: when the old primary cannot write any more, who follows it, and what that gives up.
+
+A ballot of promises (`core/ballot`) proves by counting that nobody acknowledges in the old term. Here one of three
+things proves it: the old primary's own *promise*; *Swarm's word* that the container which held the grant has ended;
+or *time* - every grant that can have been given has run out. For the last, three ends are known: what this operator
+gave itself, what an earlier holder of the tenure may have given, and what consent can have added, which is no more
+than one grant after the last consent of any single member that has since promised the next term.
+
+The winner is the furthest of all members that can be reached, along the lineage. If it is known to be further behind
+than the document allows, there is no failover and a person decides. What it lacks is said in the record for good.
+Waiting is no state: each pass works the ends out again from reports, ledger and tenure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pgswarm.core import granting
+from pgswarm.core.ballot import HANG_TIMEOUT, Health, has_promised, may_resume
+from pgswarm.core.claim import Claim, Incarnation, Sync, member_of
+from pgswarm.core.grant import DRIFT, MARGIN, TTL
+from pgswarm.core.record import LINEAGE_KEPT, LOSSES_KEPT, Grant, Loss, Record
+from pgswarm.core.reports import Data, MemberReport, Role
+from pgswarm.core.spec import size
+from pgswarm.core.steps import AskPromise, LookAgain, Plan, WriteRecord
+from pgswarm.core.swarmview import SwarmView, Task
+from pgswarm.core.wal import Position, Reign, lies_on, next_timeline, progress, show_lsn
+from pgswarm.core.world import World
+
+SETTLE = 5.0
+"""Seconds beyond the end of all grants that a reachable member is given to tell where its log ends."""
+
+NEVER = float("inf")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Free:
+    """From when on a successor may be decided, and why then."""
+
+    at: float
+    why: str
+
+
+def succession(world: World, record: Record, primary: Health, now: float) -> Plan:
+    """The next thing to do about a lost primary that wrote under a grant."""
+    name = record.primary_member
+    if may_resume(world, record, now) and not _hangs(world, now):
+        return Plan(waits=(f"{primary.reason}; it is to resume term {record.term}, for that loses nothing",), again=0.2)
+    if record.grant is Grant.ASKED:
+        said = granting.moves(world, record, now)
+        if said.steps:
+            return said
+    reachable = _reachable(world, record, now)
+    known = known_end(world, record)
+    hopeless = _hopeless(world, record, reachable, known)
+    if hopeless:
+        return Plan(waits=(f"no failover: {primary.reason}; {hopeless}",), again=1.0)
+    own = world.present(name, now)
+    term = max([record.term + 1, *(one.promised for one in reachable.values()), own.promised if own else 0])
+    missing = [one.member for one in reachable.values() if not has_promised(one, term)]
+    if own is not None and record.is_held_by(own, record.primary) and not has_promised(own, term):
+        missing.append(name)
+    asked = tuple(
+        AskPromise(member=member, term=term, reason=f"{primary.reason}; it may be succeeded once its grant has run out")
+        for member in missing
+    )
+    promised = {key: one for key, one in reachable.items() if has_promised(one, term)}
+    free = freed(world, record, promised, now)
+    if now < free.at or (missing and now < free.at + SETTLE):
+        text = f"no failover yet: {primary.reason}; {free.why}"
+        if now < free.at < NEVER:
+            text += f" (in {free.at - now:.1f} s)"
+        report = world.report(name)
+        look: tuple[LookAgain, ...] = ()
+        if own is None and report is not None and report.task and ended_task(world, record) is None:
+            look = (LookAgain(task=report.task, reason="has it ended?"),)
+        return Plan(steps=(*asked, *look), waits=(text,), again=0.2)
+    said = _decide(world, record, primary, promised, known, term)
+    return said if said.steps else Plan(steps=asked, waits=said.waits, again=1.0)
+
+
+def freed(world: World, record: Record, promised: dict[Incarnation, MemberReport], now: float) -> Free:
+    """From when on nothing can be acknowledged in this term any more."""
+    if record.grant is not Grant.HELD:
+        return Free(at=NEVER, why=f"{record.primary_member} may write without a grant")
+    own = world.present(record.primary_member, now)
+    if (
+        own is not None
+        and own.incarnation == record.primary
+        and own.promised > record.term
+        and own.role is not Role.PRIMARY
+    ):
+        # It has everything, so it is given time to say where its log ends: then the ballot elects it.
+        since = world.not_serving_since if world.not_serving_since is not None else now
+        return Free(at=since + HANG_TIMEOUT, why=f"{record.primary_member} has promised term {own.promised}")
+    if not promised:
+        return Free(at=NEVER, why="no other member that can be reached has promised the next term")
+    standing = world.standing
+    if standing is None or standing.number < record.grantor:
+        return Free(at=NEVER, why="this operator holds no tenure: another one may still grant")
+    lent = min(_last_consent(world, one) for one in promised.values())
+    ended = ended_task(world, record)
+    own_ends, lent_end = dict(world.granted.boots), lent + TTL * (1 + DRIFT) + MARGIN
+    last = world.members.get(record.primary_member)
+    if ended is not None and last is not None and last.report is not None and last.heard_at is not None:
+        # A grant dies with the process that holds it; what counts on is what others of this member may have.
+        own_ends.pop(last.report.boot, None)
+        if lent < last.heard_at:
+            lent_end = 0.0
+    ends = (
+        (max(own_ends.values(), default=-MARGIN) + MARGIN, "its grant runs out then"),
+        (standing.over, "grants of an earlier holder of the tenure run out then"),
+        (lent_end, "what the members consented to runs out then"),
+    )
+    at, why = max(ends)
+    if at <= now:
+        why = f"Swarm says that its container ended ({ended.state})" if ended else "its grant has run out"
+    return Free(at=at, why=why)
+
+
+def ended_task(world: World, record: Record) -> Task | None:
+    """The task in which the primary was last heard, if its *node* says that the container has ended.
+
+    A task that is only meant to be shut down says nothing, and on a node that is down it says so for a day. Nor do
+    `orphaned` and `rejected`: managers write those.
+    """
+    report = world.report(record.primary_member)
+    if report is None or not report.task or not isinstance(world.swarm, SwarmView):
+        return None
+    for task in world.swarm.tasks:
+        if task.id == report.task and task.state in ("complete", "failed", "shutdown"):
+            return task if task.container_id and task.exit_code is not None else None
+    return None
+
+
+def known_end(world: World, record: Record) -> Position | None:
+    """How far the primary was, by its own last word; None if this operator never heard of it in this reign."""
+    report = world.report(record.primary_member)
+    if report is None or report.incarnation != record.primary or report.position is None:
+        return None
+    reign = record.lineage[-1]
+    if report.position.timeline == reign.timeline:
+        return report.position
+    return Position(timeline=reign.timeline, lsn=reign.fork) if lies_on(report.position, record.lineage) else None
+
+
+def limit(world: World) -> int:
+    return size(world.document.spec.max_lag_on_failover) if world.document else 0
+
+
+def in_words(world: World, record: Record, now: float) -> str:
+    """What an automatic failover would give up, as far as it can be known beforehand."""
+    name = record.primary_member
+    said = (
+        f"async: commits wait for nobody; an automatic failover may lose up to {limit(world)} bytes that are known to "
+        f"be lacking, and what {name} writes in its last {TTL:.0f} s if it is cut off from everybody"
+    )
+    known, reachable = known_end(world, record), _reachable(world, record, now)
+    lags = [lag for one in reachable.values() if known and (lag := _lag(one, record, known)) is not None]
+    if record.grant is not Grant.HELD or not lags:
+        return f"{said}; now there would be none"
+    if min(lags) > limit(world):
+        return f"{said}; now there would be none, for {min(lags)} bytes are lacking"
+    return f"{said}; now {min(lags)} bytes are lacking"
+
+
+def _hangs(world: World, now: float) -> bool:
+    since = world.not_serving_since
+    return since is not None and now - max(since, world.awake_since) > HANG_TIMEOUT
+
+
+def _reachable(world: World, record: Record, now: float) -> dict[Incarnation, MemberReport]:
+    """Every other member of this system that has data and can be talked to."""
+    found = {}
+    for member in record.members:
+        report = world.present(member, now)
+        if member == record.primary_member or report is None or report.incarnation is None:
+            continue
+        if record.is_held_by(report, report.incarnation) and report.data is Data.READY:
+            found[report.incarnation] = report
+    return found
+
+
+def _hopeless(
+    world: World, record: Record, reachable: dict[Incarnation, MemberReport], known: Position | None
+) -> str | None:
+    """Why promises are not even worth asking for: they stop a member from receiving."""
+    if record.grant is not Grant.HELD:
+        return (
+            f"{record.primary_member} has not said yet that it writes only under a grant, so only it can be promised by"
+        )
+    if not reachable:
+        return "no other member with data can be reached"
+    if known is None:
+        return (
+            f"this operator never heard how far {record.primary_member} was, so nobody knows what would be lost; "
+            "wait for it, or accept the loss: `pgswarm failover --accept-data-loss`"
+        )
+    behind = [_lag(one, record, known) if one.position else 0 for one in reachable.values()]
+    if all(lag is None or lag > limit(world) for lag in behind):
+        return _too_far(world, record, reachable, known)
+    return None
+
+
+def _decide(
+    world: World,
+    record: Record,
+    primary: Health,
+    promised: dict[Incarnation, MemberReport],
+    known: Position | None,
+    term: int,
+) -> Plan:
+    fit = {key: one for key, one in promised.items() if one.position and lies_on(one.position, record.lineage)}
+    if known is None or not fit:
+        strays = ", ".join(f"{one.member} at {one.position}" for one in promised.values()) or "nobody promised"
+        return Plan(waits=(f"no failover: {strays}: not on the line of the record's history; a person must look",))
+    order = list(record.members)
+
+    def furthest(key: Incarnation) -> tuple[int, int, int]:
+        position = fit[key].position
+        rank, lsn = progress(position, record.lineage) if position else (-1, 0)
+        return (rank, lsn, -order.index(member_of(key)))
+
+    winner = max(fit, key=furthest)
+    position, lag = fit[winner].position, _lag(fit[winner], record, known)
+    if position is None or lag is None or lag > limit(world):
+        return Plan(waits=(f"no failover: {primary.reason}; {_too_far(world, record, fit, known)}",))
+    reign = Reign(term=term, incarnation=winner, timeline=next_timeline(position, record.lineage), fork=position.lsn)
+    lost = Loss(
+        term=term, member=record.primary_member, timeline=record.timeline, since=min(position.lsn, known.lsn), known=lag
+    )
+    reason = (
+        f"{primary.reason}, and can write no more; {member_of(winner)} is furthest at {position} of {len(promised)} "
+        f"that promised; {lag} bytes that {record.primary_member} had, and what it wrote unheard, may be lost"
+    )
+    successor = record.amended(
+        reason,
+        term=term,
+        primary=winner,
+        claim=Claim(members=(winner,), r=1),
+        sync=Sync(),
+        grant=granting.after(world, record),
+        grantor=max(record.grantor, world.standing.number if world.standing else 0),
+        lineage=(*record.lineage, reign)[-LINEAGE_KEPT:],
+        losses=(*record.losses, lost)[-LOSSES_KEPT:],
+    )
+    return Plan(steps=(WriteRecord(record=successor, reason=reason),))
+
+
+def _lag(report: MemberReport, record: Record, known: Position) -> int | None:
+    """Bytes that a member is known to lack; None if its log is off the line or not known."""
+    if report.position is None or not lies_on(report.position, record.lineage):
+        return None
+    return max(0, known.lsn - report.position.lsn)
+
+
+def _too_far(world: World, record: Record, found: dict[Incarnation, MemberReport], known: Position) -> str:
+    said = ", ".join(
+        f"{one.member} lacks {lag} bytes"
+        if (lag := _lag(one, record, known)) is not None
+        else f"{one.member} is astray"
+        for one in found.values()
+    )
+    return (
+        f"{record.primary_member} was at {show_lsn(known.lsn)}, {said}, and maxLagOnFailover is {limit(world)} bytes: "
+        "wait for it, raise maxLagOnFailover, or accept the loss: `pgswarm failover --accept-data-loss`"
+    )
+
+
+def _last_consent(world: World, report: MemberReport) -> float:
+    """When this member last consented, at the latest, by this operator's clock."""
+    said_at = world.members[report.member].said_at
+    if said_at is None or report.consented is None:
+        return NEVER
+    # It was said before it was heard; and its clock may run faster than ours.
+    return said_at - max(0.0, report.clock - report.consented) / (1 + DRIFT)
