@@ -10,7 +10,7 @@ import pytest
 
 from pgswarm.core.claim import Claim
 from pgswarm.core.reports import Data, Postgres, Role
-from tests.member.stage import Member, Stage, first_record, succeed
+from tests.member.stage import Member, Stage, first_record, succeed, unprivileged
 
 pytestmark = [pytest.mark.postgres]
 
@@ -96,6 +96,28 @@ async def test_a_standby_that_restarts_goes_on_following_without_a_word(stage: S
     b.start()
     report = await b.until_streaming()
     assert report.heeded is None
+
+
+async def test_a_dead_postmasters_number_may_be_anybodys_by_now(stage: Stage) -> None:
+    """After a power cut the numbers of processes begin again, and the old one may be a thread of our agent's."""
+    await stage.begun("a", "b")
+    b = stage.member("b")
+    b.kill()
+    with anyio.fail_after(10):
+        while (b.volume / "pgdata" / "postmaster.pid").exists():  # noqa: ASYNC110 - it ends with its agent
+            await anyio.sleep(0.02)
+    somebody = subprocess.Popen([*unprivileged(), "sleep", "60"], cwd="/")  # noqa: ASYNC220 - returns at once
+    try:
+        named = f"{somebody.pid}\n{b.volume}/pgdata\n"
+        for path in (b.volume / "pgdata" / "postmaster.pid", b.volume / "agent" / f".s.PGSQL.{b.postgres_port}.lock"):
+            path.write_text(named)
+            shutil.chown(path, b.volume.owner(), b.volume.group())
+            path.chmod(0o600)
+        b.start()
+        await b.until_streaming()
+    finally:
+        somebody.kill()
+        somebody.wait()
 
 
 async def test_a_second_agent_on_the_volume_is_locked_out_until_the_first_is_gone(stage: Stage) -> None:

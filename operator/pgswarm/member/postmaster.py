@@ -74,7 +74,8 @@ class Postmaster:
     async def start(self, begin: Begin, tasks: TaskGroup) -> None:
         """Begin a postgres; what becomes of it shows in `state`."""
         config = self._config
-        await self._bury()
+        if await self._bury():
+            self._forget()
         self.state, self.began, self.trouble = Postgres.STARTING, begin, Trouble.NONE
         self.starts += 1
         self.started_at = anyio.current_time()
@@ -172,8 +173,19 @@ class Postmaster:
                 return
             await anyio.sleep(READY_POLL if anyio.current_time() - self.started_at < 5.0 else 0.1)
 
-    async def _bury(self) -> None:
-        """After its end: no child of it may live on; a killed postmaster leaves some for a moment."""
+    def _forget(self) -> None:
+        """Remove the lock files of a postmaster that is dead, as the lock on the volume and `_bury` have proved.
+
+        PostgreSQL itself asks whether a process of that number lives. In a new container the numbers begin again, and
+        `kill` answers for threads too: one of our own threads was taken for a postmaster that the node's power cut
+        had ended, and no start got through (measured in the soak).
+        """
+        config = self._config
+        for path in (config.pgdata / "postmaster.pid", config.socket_dir / f".s.PGSQL.{config.postgres_port}.lock"):
+            path.unlink(missing_ok=True)
+
+    async def _bury(self) -> bool:
+        """After its end: no child may live on; a killed postmaster leaves some for a moment. True if none does."""
         give_up = anyio.current_time() + ORPHANS
         while orphans := _processes_in(self._config.pgdata, besides=self.pid):
             for pid in orphans:
@@ -183,8 +195,9 @@ class Postmaster:
                     continue
             if anyio.current_time() > give_up:
                 logger.warning("processes {} still hold {}", orphans, self._config.pgdata)
-                return
+                return False
             await anyio.sleep(0.005)
+        return True
 
 
 def _nobody() -> None:
