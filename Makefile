@@ -17,7 +17,7 @@ SUITE := $(BIN)/pytest -q --no-header
 CODE := operator tests stack/lab
 PYPROJECT := pyproject.toml
 
-.PHONY: test-loop help venv format lint lint-form lint-types lint-imports check test test-fast test-histories test-parts test-lab packages demo soak lab-up lab-down images crds \
+.PHONY: test-loop help venv format lint lint-form lint-types lint-imports check test test-fast test-histories test-parts test-lab packages demo soak bench lab-up lab-down images crds \
 	images-lab images-current status lock reconcile-once clean
 
 help: ## List the targets
@@ -88,6 +88,9 @@ demo: venv images ## The whole story with a writing client; ENGINE=current for t
 
 soak: venv ## Random faults on the lab for MINUTES (60) under a writing client; SEED and ONLY=kind,kind narrow it
 	$(BIN)/python stack/soak.py --minutes $(or $(MINUTES),60) $(if $(SEED),--seed $(SEED)) --only "$(ONLY)"
+
+bench: venv ## Measure every aim on the lab and make docs/benchmarks.md; PARTS=floor,clone,… and QUICK=1 narrow it
+	$(BIN)/python -m tests.bench --parts "$(PARTS)" $(if $(QUICK),--quick)
 
 status: ## What the operator on this engine (ENGINE=lab: on the lab's first node) says of its clusters
 	@$(CLIENT) exec $$($(CLIENT) ps --quiet --filter label=com.docker.swarm.service.name=pgswarm_operator | head -n 1) \

@@ -1,0 +1,139 @@
+"""What every part has in common: the lab, the folder of results, the machine, and a voice.
+
+A part's results are one JSON file. A part that takes long notes each sample as it comes (`Notes`), so that one that was
+interrupted goes on where it was, on the same commit; a finished part is measured anew when it is asked for again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pgswarm.drill.stage import TOP, LabStage, run
+from pgswarm.drill.whole import CLUSTER, Whole, install
+
+FOLDER = TOP / "artefacts" / "bench"
+
+Json = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Bench:
+    """One run of the benchmark."""
+
+    tell: Callable[[str], None]
+    quick: bool = False
+    """A small number of samples, to see that a part works."""
+    folder: Path = FOLDER
+    _whole: Whole | None = field(default=None)
+
+    def times(self, wanted: int) -> int:
+        """How many samples: what is wanted, or just enough to try."""
+        return max(1, min(2, wanted)) if self.quick else wanted
+
+    def stage(self) -> LabStage:
+        """The lab, up, with images of this tree."""
+        run([str(TOP / "stack" / "lab" / "lab"), "up"], text=None, deadline=900, environment=None)
+        stage = LabStage()
+        stage.lab("images", "--pull")
+        stage.lab("heal", "all")
+        return stage
+
+    def whole(self) -> Whole:
+        """A cluster of three members on it, installed once for all parts that need one."""
+        if self._whole is None:
+            run([str(TOP / "stack" / "lab" / "lab"), "up"], text=None, deadline=900, environment=None)
+            self._whole = install(LabStage(), self.tell)
+        return self._whole
+
+    def write(self, part: str, figures: Json, took: float) -> None:
+        kept = {
+            "part": part,
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "took": round(took, 1),
+            "quick": self.quick,
+            "commit": commit(),
+            "machine": machine(),
+            "figures": figures,
+        }
+        _save(self.folder / f"{part}.json", kept)
+
+    def notes(self, part: str) -> Notes:
+        return Notes(self.folder / f"{part}.partial.json")
+
+    def close(self) -> None:
+        """Leave nothing on the lab but the lab."""
+        if self._whole is not None:
+            self._whole.repair()
+            self._whole.stage.uninstall(CLUSTER)
+            self._whole = None
+
+
+class Notes:
+    """Samples of a part that is under way."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.samples: list[Json] = []
+        if file.exists():
+            kept = json.loads(file.read_text())
+            if kept["commit"] == commit():
+                self.samples = kept["samples"]
+
+    def add(self, sample: Json) -> None:
+        self.samples.append(sample)
+        _save(self._file, {"commit": commit(), "samples": self.samples})
+
+    def of(self, **wanted: object) -> list[Json]:
+        return [one for one in self.samples if all(one.get(key) == value for key, value in wanted.items())]
+
+    def close(self) -> None:
+        self._file.unlink(missing_ok=True)
+
+
+def commit() -> str:
+    """Which tree was measured; a tree with changes says so."""
+    there = run(["git", "-C", str(TOP), "rev-parse", "--short=10", "HEAD"], text=None, deadline=20, environment=None)
+    changed = ["git", "-C", str(TOP), "status", "--porcelain", "--untracked-files=no", "operator", "stack", "tests"]
+    return there.strip() + ("+" if run(changed, text=None, deadline=20, environment=None).strip() else "")
+
+
+def machine() -> Json:
+    """What it was measured on."""
+    cpu = next(
+        (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "unknown"
+    )
+    memory = next((int(line.split()[1]) for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), 0)
+    return {
+        "cores": os.cpu_count(),
+        "cpu": cpu,
+        "memory_gib": round(memory / 2**20),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "load": round(os.getloadavg()[2], 2),
+    }
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that it took."""
+    began = time.monotonic()
+    work()
+    return time.monotonic() - began
+
+
+def _lines(file: str) -> list[str]:
+    return Path(file).read_text().splitlines()
+
+
+def _save(file: Path, kept: Json) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    new = file.with_suffix(".new")
+    new.write_text(json.dumps(kept, indent=1))
+    new.rename(file)
