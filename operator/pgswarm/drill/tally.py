@@ -20,7 +20,7 @@ class Blow:
     scene: str
     outage: float
     """Seconds: the longest time without an acknowledged write, from the blow until everything was at rest again."""
-    after: float
+    after: float = 0.0
     """Seconds from the blow to the begin of that time: a fault that lasts may be felt when it ends."""
     slowest: float
     """Seconds: the same for the unluckiest single writer."""
