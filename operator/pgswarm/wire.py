@@ -53,6 +53,10 @@ class PromiseRequest(Message):
     cluster: str
     member: str = Field(default="", description="whom it is for: an address of an overlay is soon given to another")
     term: int
+    prepare: bool = Field(
+        default=False,
+        description="promise nothing yet: checkpoint, and turn new clients away until the promise is asked",
+    )
 
 
 class GrantRequest(Message):
@@ -89,6 +93,7 @@ class OperatorReport(Message):
     operator: str = Field(description="the Swarm task or host name, unique among operators")
     node_id: str
     able: bool = Field(default=True, description="it reached Swarm's store lately")
+    leaving: bool = Field(default=False, description="its last word: it was told to end, and acts no more")
     boot: str
 
 

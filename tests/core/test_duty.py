@@ -75,6 +75,34 @@ def facts(order: Order | None, **changes: object) -> Facts:
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
+def owing(**changes: object) -> Facts:
+    """A former primary that has promised the next term, with its PostgreSQL shut down."""
+    given = facts(primary_order(), postgres=Postgres.STOPPED, promised=3, reigned=2, timeline=2)
+    return replace(given, **changes)  # type: ignore[arg-type]
+
+
+def test_a_primary_that_was_shut_down_in_order_tells_its_end_without_a_start_and_rests() -> None:
+    assert isinstance(duty(owing(closed=True), now=0.0), Settle)
+    told = duty(owing(settled=True, position=Position(timeline=2, lsn=2000)), now=0.0)
+    assert isinstance(told, Rest)
+    assert "the log ends at" in told.reason
+    unsure = duty(owing(), now=0.0)
+    assert isinstance(unsure, Start)
+    assert unsure.begin is Begin.FENCED
+
+
+def test_a_former_primary_whose_end_is_known_follows_with_its_first_start() -> None:
+    ended = facts(standby_order(), postgres=Postgres.STOPPED, settled=True, position=ON)
+    assert isinstance(duty(ended, now=0.0), Follow)
+    known = facts(standby_order(), postgres=Postgres.STOPPED, settled=True, position=ON, follows=(A, 2))
+    started = duty(known, now=0.0)
+    assert isinstance(started, Start)
+    assert started.begin is Begin.FOLLOWING
+    off = duty(facts(standby_order(), postgres=Postgres.STOPPED, settled=True, position=OFF), now=0.0)
+    assert isinstance(off, Start)
+    assert off.begin is Begin.FENCED
+
+
 def in_recovery(order: Order | None, **changes: object) -> Facts:
     given = {"postgres": Postgres.RUNNING, "role": Role.FENCED, "began": Begin.FENCED, **changes}
     return facts(order, **given)

@@ -8,6 +8,7 @@ that caused it is killed: the effect has happened, and nobody was told.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from pgswarm.core.stored import Identity as StoredIdentity
 from pgswarm.core.stored import Stored
 from pgswarm.core.swarmview import Network, Node, Secret, Service, SwarmView, Task
 from pgswarm.core.wal import Position
+from pgswarm.core.wish import Wish
 from pgswarm.errors import Again, Conflict, Refused
 from pgswarm.loop.house import House, Identity
 from pgswarm.loop.observe import Images
@@ -143,6 +145,14 @@ class Town:
             self._killed.cancel()
             await anyio.lowlevel.checkpoint()
         return answer
+
+    def wish(self, kind: str, to: str) -> None:
+        """A person writes a wish into the record of main."""
+        stored = self.store["main"]
+        assert stored.record is not None
+        fields = {"id": "w1", "kind": kind, "term": stored.record.term, "to": to, "until": time.time() + 30.0}
+        record = stored.record.amended(f"{kind} asked for", wish=Wish.model_validate(fields))
+        self._keep(stored.model_copy(update={"record": record}))
 
     def record(self, cluster: str = "main") -> Record | None:
         stored = self.store.get(cluster)
@@ -300,6 +310,15 @@ class Wire:
         def promise() -> MemberReport:
             if request.term < member.report.promised:
                 raise Refused("promised more already")
+            if request.prepare:
+                member.tell(yields=request.term, serving=Serving.NONE)
+                return member.report
+            if member.report.role is Role.PRIMARY:  # it shuts down in order
+                member.tell(
+                    promised=request.term, role=Role.NONE, serving=Serving.NONE, settled=True, walsenders=(),
+                    in_force=None, postgres=Postgres.STOPPED, yields=0,
+                )  # fmt: skip
+                return member.report
             member.tell(
                 promised=request.term, role=Role.FENCED, serving=Serving.NONE, settled=True, upstream=None,
                 walsenders=(), in_force=None, postgres=Postgres.RUNNING,
@@ -307,7 +326,8 @@ class Wire:
             self._town.join_streams(member.report.cluster)
             return member.report
 
-        return await self._town.happen(f"promise {address} {request.term}", promise)  # type: ignore[no-any-return]
+        what = "ready" if request.prepare else "promise"
+        return await self._town.happen(f"{what} {address} {request.term}", promise)  # type: ignore[no-any-return]
 
     def _at(self, address: str) -> Member:
         member = self._town.members.get(address)

@@ -80,3 +80,11 @@ def test_the_history_of_a_promotion_that_was_cut_short_goes(tmp_path: Path) -> N
     folder = wal(tmp_path, _2=HISTORY_2)
     waldir.tidy(folder, 1, 2)
     assert list(folder.iterdir()) == []
+
+
+def test_the_end_of_a_record_counts_padding_and_the_headers_of_the_pages_it_runs_over() -> None:
+    assert waldir.end_of_record(0x3000028, 114, SIZE) == 0x3000028 + 120
+    assert waldir.end_of_record(0x3001FE0, 32, SIZE) == 0x3002000
+    assert waldir.end_of_record(0x3001FE0, 40, SIZE) == 0x3002000 + 24 + 8
+    assert waldir.end_of_record(0x3FFFFE0, 40, SIZE) == 0x4000000 + 40 + 8
+    assert waldir.end_of_record(0x3001FF8, 8192 - 24 + 16, SIZE) == 0x3004000 + 24 + 8

@@ -19,7 +19,20 @@ from enum import Enum, auto
 from typing import assert_never
 
 from pgswarm.core import resumption
-from pgswarm.core.claim import Incarnation
+from pgswarm.core.actions import Action as Action
+from pgswarm.core.actions import Assume as Assume
+from pgswarm.core.actions import Begin as Begin
+from pgswarm.core.actions import Clone as Clone
+from pgswarm.core.actions import Create as Create
+from pgswarm.core.actions import Follow as Follow
+from pgswarm.core.actions import Promote as Promote
+from pgswarm.core.actions import Rest as Rest
+from pgswarm.core.actions import Resume as Resume
+from pgswarm.core.actions import Rewind as Rewind
+from pgswarm.core.actions import Settle as Settle
+from pgswarm.core.actions import Start as Start
+from pgswarm.core.actions import Stop as Stop
+from pgswarm.core.actions import Upstream as Upstream
 from pgswarm.core.memory import Memory
 from pgswarm.core.orders import Order
 from pgswarm.core.reports import Data, Postgres, Problem, Role
@@ -49,23 +62,6 @@ class Trouble(Enum):
     DIVERGED = auto()  # the primary says that this log is not on its line
 
 
-class Begin(Enum):
-    """How postgres is started."""
-
-    FENCED = auto()  # in recovery, no upstream
-    FOLLOWING = auto()  # in recovery, with the upstream that this data is known to follow
-    PRIMARY = auto()  # read-write, on the timeline that it had
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Upstream:
-    """What a standby is told to stream from."""
-
-    primary: Incarnation
-    term: int
-    address: str
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What the agent knows of itself at this moment."""
@@ -80,6 +76,7 @@ class Facts:
     role: Role = Role.NONE
     position: Position | None = None
     settled: bool = False
+    closed: bool = False  # it was primary and was shut down: the end of its log may be known without a start
     begun: bool = False  # the timeline of the last reign exists on disk
     upstream: Upstream | None = None  # what primary_conninfo says now
     address: str | None = None  # where the ordered primary is
@@ -87,84 +84,6 @@ class Facts:
     follow_failures: int = 0
     crashes: int = 0  # in a row, without a quiet minute between
     ended_at: float = 0.0  # when postgres ended last
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rest:
-    """Nothing, until something changes or `until`."""
-
-    reason: str
-    until: float | None = None
-    problem: Problem | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Create:
-    """initdb."""
-
-    order: Order
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
-    begin: Begin
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stop:
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settle:
-    """Receive nothing more and find the end of the valid log."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Follow:
-    upstream: Upstream
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rewind:
-    upstream: Upstream
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Clone:
-    upstream: Upstream
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Promote:
-    order: Order
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Assume:
-    """Go on as primary in a higher term, on the same timeline (the term was raised)."""
-
-    term: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resume:
-    """Take the last order for confirmed: everybody in its claim agrees, and there is no operator (law 5)."""
-
-    order: Order
-    reason: str
-
-
-Action = Rest | Create | Start | Stop | Settle | Follow | Rewind | Clone | Promote | Assume | Resume
 
 
 def duty(facts: Facts, now: float) -> Action:
@@ -253,6 +172,10 @@ def _be_fenced(facts: Facts, now: float) -> Action:
         case Postgres.STOPPED | Postgres.CRASHED:
             if not owed:
                 return Rest(reason="no order yet")
+            if facts.settled:
+                return Rest(reason=f"{why}: shut down, the log ends at {facts.position}")
+            if facts.closed:
+                return Settle(reason=f"{why}: shut down")
             at = restart_at(facts, patience=0.0)
             return Rest(reason=f"{why}: pause after a crash", until=at) if at > now else _start_fenced(why)
         case Postgres.STARTING:
@@ -276,6 +199,14 @@ def _be_standby(facts: Facts, order: Order, now: float) -> Action:
                 return Rest(reason="standby ended: pause before it is started again", until=at)
             if facts.memory.follows == wanted and facts.address is not None:
                 return Start(begin=Begin.FOLLOWING, reason=f"follow {order.primary} as before")
+            if facts.closed:
+                return Settle(
+                    reason=f"{order.primary} is primary of term {order.term}: the end of the log is to be known"
+                )
+            known = facts.position if facts.settled else None
+            if known is not None and facts.address is not None and lies_on(known, order.lineage):
+                upstream = Upstream(primary=order.primary, term=order.term, address=facts.address)
+                return Follow(upstream=upstream, reason=f"{known} lies on the line of term {order.term}")
             return _start_fenced(f"to follow {order.primary}, the end of the log must be known first")
         case Postgres.STARTING:
             if facts.began is Begin.PRIMARY:

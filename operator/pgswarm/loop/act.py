@@ -37,6 +37,8 @@ DEADLINE = 20.0
 
 ORDER_DEADLINE = 2.0
 PROMISE_DEADLINE = 5.0
+READY_DEADLINE = 18.0
+"""To make ready for a hand-over is to checkpoint; the agent gives up a little sooner, with a reason."""
 
 GRANT_DEADLINE = 1.0
 
@@ -215,15 +217,18 @@ class Hands:
         self._lookout.keep(stored, asked_at)
 
     async def _ask(self, step: steps.AskPromise) -> str:
-        request = PromiseRequest(cluster=self._lookout.cluster, member=step.member, term=step.term)
-        report = await self._agents.ask_promise(
-            self._address(step.member), MEMBER_PORT, request, deadline=PROMISE_DEADLINE
+        request = PromiseRequest(
+            cluster=self._lookout.cluster, member=step.member, term=step.term, prepare=step.prepare
         )
+        deadline = READY_DEADLINE if step.prepare else PROMISE_DEADLINE
+        report = await self._agents.ask_promise(self._address(step.member), MEMBER_PORT, request, deadline=deadline)
         if (report.cluster, report.member) != (self._lookout.cluster, step.member):
             # An address that was given to another since; the listing is about to say where the right one is.
             self._listing.bell.ring()
             raise Again(f"{report.member} of {report.cluster} answers at the address of {step.member}")
         self._lookout.take(step.member, report)
+        if step.prepare:
+            return "ready: it takes no new clients"
         return f"promised {report.promised}, has {report.position}"
 
     async def _grant(self, step: steps.SendGrant) -> str:

@@ -8,7 +8,8 @@ GET /live     200 while the loop turns                         no secret
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import anyio
@@ -17,19 +18,51 @@ from pgswarm.ports import door
 from pgswarm.ports.door import Call, Handler, Lines, Reply
 from pgswarm.wire import BEAT, HEARTBEAT, OperatorReport, encode_line
 
+FAREWELL = 0.2
+"""Seconds for the last word of an operator that ends."""
+
+
+class Farewell:
+    """The last word to the other operators: the next one acts at once, and not after the grace of a closed stream."""
+
+    def __init__(self) -> None:
+        self.begun = anyio.Event()
+        self._listeners = 0
+        self._said = anyio.Event()
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        self._listeners += 1
+        try:
+            yield
+        finally:
+            self._listeners -= 1
+            if self.begun.is_set() and not self._listeners:
+                self._said.set()
+
+    async def say(self) -> None:
+        """Say it to everyone who listens, within `FAREWELL`."""
+        self.begun.set()
+        if self._listeners:
+            with anyio.move_on_after(FAREWELL):
+                await self._said.wait()
+
 
 def handlers(
-    secret: str, report: Callable[[], OperatorReport], status: Callable[[], dict[str, Any]]
+    secret: str, report: Callable[[], OperatorReport], status: Callable[[], dict[str, Any]], farewell: Farewell
 ) -> dict[tuple[str, str], Handler]:
     """What is answered; `report` and `status` are asked anew each time."""
 
     async def lines() -> AsyncIterator[bytes]:
         told: OperatorReport | None = None
-        while True:
-            now = report()
-            yield BEAT if now == told else encode_line(now)
-            told = now
-            await anyio.sleep(HEARTBEAT)
+        with farewell.listening():
+            while not farewell.begun.is_set():
+                now = report()
+                yield BEAT if now == told else encode_line(now)
+                told = now
+                with anyio.move_on_after(HEARTBEAT):
+                    await farewell.begun.wait()
+            yield encode_line(report().model_copy(update={"leaving": True}))
 
     async def stream(call: Call) -> Reply | Lines:
         return Lines(pieces=lines()) if call.is_authorized(secret) else _forbidden()

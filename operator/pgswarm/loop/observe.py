@@ -11,6 +11,7 @@ the primary, a primary that is there but does not serve.
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -160,6 +161,7 @@ class Lookout:
             spoiled=self.spoiled,
             leader=leader,
             awake_since=awake_since,
+            wall=time.time(),
             fresh_id=secrets.token_hex(4),
         )
 

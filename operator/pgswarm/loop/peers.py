@@ -60,7 +60,7 @@ class Peers:
         for sighting in self._watches.sightings.values():
             report = sighting.report
             closed = not sighting.connected and sighting.closed_at is not None
-            if report is None or report.operator == self.name or sighting.silence(now) > SILENCE:
+            if report is None or report.leaving or report.operator == self.name or sighting.silence(now) > SILENCE:
                 continue
             if closed and now - (sighting.closed_at or now) > CLOSED_GRACE:
                 continue

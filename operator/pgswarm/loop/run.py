@@ -45,7 +45,8 @@ async def run(options: Options) -> None:
     """Be an operator until SIGTERM or SIGINT. Raises Failure, in words, if it cannot begin."""
     logs.begin("operator")
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_until_signal, tasks.cancel_scope)  # first: an engine may be waited for without end
+        farewell = api.Farewell()
+        tasks.start_soon(_until_signal, tasks.cancel_scope, farewell)  # first: an engine may be waited for without end
         house = await build(options)
         logger.info(
             "operator {} on {}: documents {}",
@@ -55,7 +56,8 @@ async def run(options: Options) -> None:
         )
         secret = read_secret(options.secret_file)
         listener = await door.listen("0.0.0.0", options.port)
-        tasks.start_soon(door.serve, listener, api.handlers(secret, house.report, lambda: status_of_house(house)))
+        answers = api.handlers(secret, house.report, lambda: status_of_house(house), farewell)
+        tasks.start_soon(door.serve, listener, answers)
         tasks.start_soon(house.run)
 
 
@@ -97,9 +99,10 @@ async def _engine(swarm: DockerSwarm) -> Here:
             await anyio.sleep(failure.after)
 
 
-async def _until_signal(scope: anyio.CancelScope) -> None:
+async def _until_signal(scope: anyio.CancelScope, farewell: api.Farewell) -> None:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for number in signals:
             logger.info("{}: this operator ends; the others, or the next one, go on", signal.Signals(number).name)
+            await farewell.say()
             scope.cancel()
             return

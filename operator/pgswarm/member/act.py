@@ -46,7 +46,9 @@ async def perform(agent: Agent, action: duty.Action) -> None:
         case duty.Start():
             await _start(agent, action.begin)
         case duty.Stop():
+            was_primary = agent.postmaster.began is duty.Begin.PRIMARY or agent.ascended
             await agent.postmaster.stop()
+            agent.closed = was_primary
         case duty.Settle():
             await _settle(agent)
         case duty.Follow():
@@ -112,6 +114,7 @@ async def _start(agent: Agent, begin: duty.Begin) -> None:
     if begun and not memory.begun:
         await agent.remember(begun=True)
     agent.upstream, agent.settled, agent.ascended, agent.throne, agent.sight = None, False, False, None, None
+    agent.closed = False
     upstream = await _upstream_as_before(agent) if begin is duty.Begin.FOLLOWING else None
     if begin is duty.Begin.FOLLOWING and upstream is None:
         begin = duty.Begin.FENCED
@@ -171,6 +174,13 @@ async def _upstream_as_before(agent: Agent) -> duty.Upstream | None:
 
 
 async def _settle(agent: Agent) -> None:
+    if agent.postmaster.pid is None:
+        position = await settle.end_of_closed_log(agent.config)
+        agent.closed, agent.settled = False, position is not None
+        if position is not None:
+            agent.position = position
+            logger.info("shut down in order: the log here ends at {}", position)
+        return
     if agent.postmaster.trouble is duty.Trouble.DIVERGED and agent.upstream is not None:
         agent.follow_failures += 1
         await agent.remember(follows=None)
@@ -191,6 +201,8 @@ async def _follow(agent: Agent, upstream: duty.Upstream) -> None:
     await _confirm(agent, upstream)
     if memory.follows != (upstream.primary, upstream.term):
         await agent.remember(follows=(upstream.primary, upstream.term))
+    if agent.postmaster.pid is None:
+        return  # its start will do the rest
     agent.settled = False
     agent.postmaster.trouble = duty.Trouble.NONE
     agent.upstream = upstream

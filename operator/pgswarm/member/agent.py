@@ -26,7 +26,7 @@ from pgswarm.core.orders import Order, OrderMessage
 from pgswarm.core.reports import Data, MemberReport, Postgres, Problem, Progress, Role, Serving
 from pgswarm.core.wal import Position
 from pgswarm.errors import Again, Failure, Refused
-from pgswarm.member import act, aside, neighbours, reign, ruling, slots, state, telling, waldir, watching
+from pgswarm.member import act, aside, handover, neighbours, reign, ruling, slots, state, telling, waldir, watching
 from pgswarm.member.config import Config
 from pgswarm.member.facts import Observer, Sight
 from pgswarm.member.files import Files
@@ -63,6 +63,8 @@ class Agent:
         self.upstream: duty.Upstream | None = None
         self.position: Position | None = None
         self.settled = False
+        self.closed = False  # it was primary and was asked to shut down: its log's end may be known without a start
+        self.yields = 0
         self.ascended = False  # pg_promote was sent to the postgres that is running
         self.throne: reign.Throne | None = None
         self.follow_failures = 0
@@ -130,6 +132,10 @@ class Agent:
         began = anyio.current_time()
         if self._sealed:
             raise Refused(self._sealed)
+        if request.prepare:
+            return await handover.make_ready(self, request.cluster, request.term)
+        if self.yields == request.term:
+            await handover.greeted(self.postmaster)
         async with self._lock:
             if request.member not in ("", self.memory.member):
                 raise Refused(f"this is {self.memory.member}, not {request.member}: nothing was promised")
@@ -375,6 +381,7 @@ class Agent:
             role=self.role,
             position=self.position,
             settled=self.settled,
+            closed=self.closed,
             begun=self.is_begun(),
             upstream=self.upstream,
             address=self.neighbours.address(member_of(order.primary), contacts) if order else None,

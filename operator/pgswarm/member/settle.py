@@ -6,9 +6,15 @@ string names is taken away - no stream can begin after that - and then every rec
 
 The end is what has been replayed, once replay has reached it: at once if PostgreSQL says that it has replayed all it
 received; after a restart it does not know what it had received, and then pg_waldump must find no further record.
+
+A primary that was shut down in order needs no restart for this: the last record of its log is the checkpoint of that
+shutdown, which pg_control names. It is believed only if pg_waldump finds that very record there and nothing after it;
+of an unclean directory pg_control's checkpoint says nothing.
 """
 
 from __future__ import annotations
+
+import re
 
 import anyio
 
@@ -16,6 +22,8 @@ from pgswarm.core.wal import Position, parse_lsn, show_lsn
 from pgswarm.errors import Again
 from pgswarm.member import sql, tools, waldir
 from pgswarm.member.config import Config
+
+_RECORD = re.compile(r"len \(rec/tot\):\s*\d+/\s*(?P<length>\d+),.* lsn: (?P<lsn>[0-9A-F]+/[0-9A-F]+)")
 
 POLL = 0.003
 STILL = 0.01
@@ -28,6 +36,26 @@ SELECT pg_is_in_recovery(), pg_last_wal_receive_lsn()::text, pg_last_wal_replay_
                 (SELECT min_recovery_end_timeline FROM pg_control_recovery())),
        (SELECT setting::bigint FROM pg_settings WHERE name = 'wal_segment_size')
 """
+
+
+async def end_of_closed_log(config: Config) -> Position | None:
+    """The final position of a primary's directory that was shut down in order; None if it was not, or is not sure."""
+    control = await tools.control_data(config)
+    if control["Database cluster state"] != "shut down":
+        return None
+    place, timeline = control["Latest checkpoint location"], int(control["Latest checkpoint's TimeLineID"])
+    if control["Latest checkpoint's REDO location"] != place:
+        return None
+    argv = [config.program("pg_waldump"), "-p", str(config.wal), "-t", str(timeline), "-s", place, "-n", "2"]
+    output = await tools.run(argv, deadline=10.0)
+    records = [line for line in output.lines if line.startswith("rmgr:")]
+    if len(records) != 1 or "CHECKPOINT_SHUTDOWN" not in records[0]:
+        return None
+    found = _RECORD.search(records[0])
+    if found is None or parse_lsn(found["lsn"]) != parse_lsn(place):
+        return None
+    end = waldir.end_of_record(parse_lsn(place), int(found["length"]), int(control["Bytes per WAL segment"]))
+    return Position(timeline=timeline, lsn=end)
 
 
 async def end_of_log(config: Config) -> Position:

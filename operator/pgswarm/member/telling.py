@@ -33,6 +33,14 @@ def serving(agent: Agent, now: float) -> tuple[Serving, str]:
     return Serving.NONE, "no stream from the primary"
 
 
+def answers(agent: Agent, now: float) -> bool:
+    """Has a PostgreSQL that runs lately answered?"""
+    if agent.postmaster.state is not Postgres.RUNNING:
+        return True
+    heard = agent.sight.at if agent.sight is not None else agent.postmaster.started_at
+    return now - heard <= HANG
+
+
 def report(agent: Agent, now: float, sequence: int) -> MemberReport:
     """Everything, composed anew."""
     memory, sight = agent.memory, agent.sight
@@ -55,6 +63,8 @@ def report(agent: Agent, now: float, sequence: int) -> MemberReport:
         serving=serving(agent, now)[0],
         position=agent.position,
         settled=agent.is_settled(),
+        answers=answers(agent, now),
+        yields=agent.yields if agent.role is Role.PRIMARY else 0,
         in_force=agent.throne.in_force if agent.throne and agent.role is Role.PRIMARY else None,
         walsenders=sight.walsenders if sight else (),
         upstream=agent.upstream.primary if agent.upstream and streaming else None,
@@ -80,6 +90,8 @@ def _as_primary(agent: Agent, now: float) -> tuple[Serving, str]:
         return Serving.NONE, "the record does not know this system yet"
     if agent.throne is None or not agent.throne.opened:
         return Serving.NONE, agent.throne.why if agent.throne else "not open yet"
+    if agent.yields:
+        return Serving.NONE, f"about to hand over to term {agent.yields}"
     timeout = agent.memory.circumstances.settings.isolation_timeout
     is_replaceable = order.sync.k > 0
     if (order.peers or is_replaceable) and agent.hearing.is_isolated(now, timeout, replaceable=is_replaceable):

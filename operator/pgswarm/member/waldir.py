@@ -18,6 +18,9 @@ from pgswarm.member import state
 
 PLANTED = "# planted by pgswarm: this number belongs to another member's reign\n"
 
+PAGE, HEADER, FIRST_HEADER, ALIGNMENT = 8192, 24, 40, 8
+"""Bytes of a page of the log, of its header, of the header of a segment's first page; records are aligned."""
+
 _NAME = re.compile(r"^([0-9A-F]{8})\.history$")
 
 
@@ -77,6 +80,16 @@ def segment(timeline: int, lsn: int, size: int) -> str:
     number = lsn // size
     per_id = 0x100000000 // size
     return f"{timeline:08X}{number // per_id:08X}{number % per_id:08X}"
+
+
+def end_of_record(start: int, length: int, segment_size: int) -> int:
+    """The first byte after a record and its padding: pages that it runs over begin with a header of their own."""
+    left, at = -(-length // ALIGNMENT) * ALIGNMENT, start
+    while left > (room := PAGE - at % PAGE):
+        left -= room
+        at += room
+        at += FIRST_HEADER if at % segment_size == 0 else HEADER
+    return at + left
 
 
 def plant(wal: Path, upto: int) -> tuple[int, ...]:

@@ -1,0 +1,111 @@
+"""Operators in plural: who was told to end says so with its last word, and another acts within a tenth of a second."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
+
+import anyio
+import pytest
+
+from pgswarm.core.swarmview import Service, SwarmView, Task
+from pgswarm.loop import api
+from pgswarm.loop.peers import Peers
+from pgswarm.ports.agents import Closed
+from pgswarm.ports.door import Call, Lines
+from pgswarm.settings import CONTROL_NETWORK, LABEL_KIND
+from pgswarm.wire import OperatorReport, credentials, decode_line
+
+pytestmark = pytest.mark.anyio
+
+SECRET = "0123456789abcdef"
+OPERATOR = Service(id="s", version=1, name="pgswarm_operator", labels={LABEL_KIND: "operator"})
+TASK = Task(
+    id="t1", service_id="s", state="running", desired="running", addresses={CONTROL_NETWORK: "10.0.0.9"}, slot=1
+)
+
+
+class Listing:
+    able = True
+    view = SwarmView(services=(OPERATOR,), tasks=(TASK,))
+
+
+class Other:
+    """Another operator, whose stream ends when it is told to end."""
+
+    def __init__(self) -> None:
+        self.told = anyio.Event()
+        self.says_so = True
+
+    async def stream(self, address: str, port: int, *, silence: float = 1.5) -> AsyncGenerator[OperatorReport, None]:
+        if self.told.is_set():
+            raise Closed("ECONNREFUSED")
+        report = OperatorReport(operator="a", node_id="n1", boot="1", sequence=1)
+        yield report
+        await self.told.wait()
+        if self.says_so:
+            yield report.model_copy(update={"leaving": True, "sequence": 2})
+        raise Closed("EOF")
+
+
+async def until(true: Callable[[], bool]) -> float:
+    began = anyio.current_time()
+    with anyio.fail_after(5):
+        while not true():  # noqa: ASYNC110 - what is looked at has no bell
+            await anyio.sleep(0.002)
+    return anyio.current_time() - began
+
+
+@pytest.mark.parametrize(("says_so", "within"), [(True, 0.1), (False, 0.45)])
+async def test_the_next_operator_acts_soon_after_the_first_was_told_to_end(says_so: bool, within: float) -> None:
+    other, rings = Other(), 0
+    other.says_so = says_so
+    wire: Any = other
+    listing: Any = Listing()
+
+    def ring() -> None:
+        nonlocal rings
+        rings += 1
+
+    peers = Peers("b", "n2", wire, listing, ring)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(peers.run, tasks)
+        await until(lambda: peers.leader(None) == "a")
+        before = rings
+        other.told.set()
+        assert await until(lambda: peers.leader(None) is None and rings > before) < within
+        tasks.cancel_scope.cancel()
+
+
+async def test_the_last_line_of_an_operators_stream_says_that_it_leaves() -> None:
+    farewell = api.Farewell()
+    report = OperatorReport(operator="a", node_id="n1", boot="1", sequence=1)
+    handler = api.handlers(SECRET, lambda: report, dict, farewell)["GET", "/stream"]
+    authorization = credentials(SECRET)["Authorization"]
+    connection: Any = None
+    call = Call(
+        verb="GET", path="/stream", authorization=authorization, caller="", body=b"", connection=connection
+    )  # fmt: skip
+    answer = await handler(call)
+    assert isinstance(answer, Lines)
+    said: list[bytes] = []
+
+    async def listen() -> None:
+        async for piece in answer.pieces:
+            said.append(piece)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(listen)
+        await until(lambda: bool(said))
+        began = anyio.current_time()
+        await farewell.say()
+        assert anyio.current_time() - began < 0.1
+    last = decode_line(said[-1])
+    assert isinstance(last, OperatorReport)
+    assert last.leaving
+
+
+async def test_an_operator_that_nobody_listens_to_ends_at_once() -> None:
+    began = anyio.current_time()
+    await api.Farewell().say()
+    assert anyio.current_time() - began < 0.05
