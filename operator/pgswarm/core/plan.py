@@ -182,7 +182,8 @@ def _orders(world: World, record: Record, now: float) -> Plan:
     settings_ = settings_of(world.document)
     steps: list[SendOrder | SendRouterOrder] = []
     waits: list[str] = []
-    for member in record.members:
+    # The primary's comes first: after a ballot, writers wait for it, and for nobody else's.
+    for member in sorted(record.members, key=lambda name: name != record.primary_member):
         report = world.present(member, now)
         if report is None:
             if member != record.primary_member:
