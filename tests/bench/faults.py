@@ -17,8 +17,7 @@ from random import Random
 
 from pgswarm.drill import faults
 from pgswarm.drill.ledger import Ledger
-from pgswarm.drill.stage import Broken
-from pgswarm.drill.whole import DATABASE, MEMBERS, OWNER, POSTMASTER, Whole
+from pgswarm.drill.whole import DATABASE, OWNER, Whole
 from tests.bench.bench import Bench, Json
 
 STEADY, PAUSE = 2.0, 0.5
@@ -26,7 +25,6 @@ STEADY, PAUSE = 2.0, 0.5
 
 RESUMED = 120.0
 REST = 300.0
-MOVES = 8
 
 PARAMETERS = "shared_buffers: 64MB"
 
@@ -101,7 +99,8 @@ def _run(bench: Bench, part: str, rows: tuple[Row, ...], more: str) -> Json:
 
 
 def _sample(whole: Whole, row: Row, ledger: Ledger, dice: Random) -> Json:
-    _place(whole, row.on_leader)
+    if row.on_leader is not None:
+        whole.place_primary(on_leader=row.on_leader, deadline=REST)
     scene = faults.draw(whole, dice, victim=whole.primary())
     ledger.spread()
     began = time.monotonic()
@@ -129,27 +128,6 @@ def _sample(whole: Whole, row: Row, ledger: Ledger, dice: Random) -> Json:
         "rest": round(time.monotonic() - ended, 1),
         "missing": len(ledger.missing(newest=True)),
     }
-
-
-def _place(whole: Whole, on_leader: bool | None) -> None:
-    """See to it that the primary is on the node of Swarm's leader, or is not. Raises Broken if that cannot be had."""
-    if on_leader is None:
-        return
-    for _ in range(MOVES):
-        status, leader = whole.wait_healthy(REST), whole.raft_leader()
-        primary = str(status["primary"])
-        if (whole.node_of(primary) == leader) == on_leader:
-            return
-        to = whole.member_on(leader) if on_leader else next(one for one in MEMBERS if one != primary)
-        if _knows_switchover(whole):
-            whole.stage.pgswarm("switchover", "--to", to, "--yes", deadline=60)
-        else:
-            # Who is not to follow is away for the moment, so that the one who is to will.
-            away = [whole.stage.container(whole.service(one)) for one in MEMBERS if one not in (to, primary)]
-            whole.kill(*away)
-            whole.signal(whole.stage.container(whole.service(primary)), "9", POSTMASTER)
-        whole.another_primary_than(primary)
-    raise Broken(f"the primary could not be moved {'to' if on_leader else 'from'} the node of Swarm's leader")
 
 
 def _knows_switchover(whole: Whole) -> bool:

@@ -12,6 +12,7 @@ The writers run in a thread of their own, so that whoever breaks things may bloc
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from array import array
@@ -203,6 +204,7 @@ class Ledger:
         return f"run-{self._began:.6f}"
 
     def _run(self) -> None:
+        logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # a write that is given up is counted, not told
         try:
             anyio.run(self._write_all)
         except BaseException as error:

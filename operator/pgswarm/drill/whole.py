@@ -43,6 +43,9 @@ spec:
   router: {{name: postgres-ha, network: webnet}}
 {more}"""
 
+MOVES = 8
+"""How often somebody else is made primary until the right one is."""
+
 SMALL = "shared_buffers: 64MB, max_wal_size: 64MB, min_wal_size: 32MB, wal_keep_size: 0"
 """Parameters with which a standby that was away for a minute may have to be made anew."""
 
@@ -130,6 +133,23 @@ class Whole:
         status = self.stage.wait_healthy(CLUSTER, members=len(MEMBERS), deadline=deadline)
         wait_for(self.raft_leader, "a Raft leader", deadline)
         return status
+
+    def place_primary(self, *, on_leader: bool, deadline: float = 240) -> str:
+        """See to it that the primary is on the node of Swarm's leader, or is not; its name. Raises Broken."""
+        for _ in range(MOVES):
+            primary, leader = str(self.wait_healthy(deadline)["primary"]), self.raft_leader()
+            if (self.node_of(primary) == leader) == on_leader:
+                return primary
+            self.move_primary(self.member_on(leader) if on_leader else next(one for one in MEMBERS if one != primary))
+        raise Broken(f"the primary could not be moved {'to' if on_leader else 'from'} the node of Swarm's leader")
+
+    def move_primary(self, to: str) -> None:
+        """Make somebody else primary, `to` if it can be had, by the death of the present one."""
+        primary = self.primary()
+        # Who is not to follow is away for the moment.
+        self.kill(*(self.stage.container(self.service(one)) for one in MEMBERS if one not in (to, primary)))
+        self.signal(self.stage.container(self.service(primary)), "9", POSTMASTER)
+        self.another_primary_than(primary)
 
     def within(self, container: Container, script: str) -> str:
         """Run a line of shell in a container."""
