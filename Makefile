@@ -66,6 +66,10 @@ test-loop: venv
 test-histories: venv
 	$(SUITE) tests/scenarios
 
+.PHONY: model
+model: venv ## Every state of a small world: MEMBERS=2 MINUTES=10, MORE='--terms 3 --crashes 1 …'; prints the shortest fault
+	@$(BIN)/python -m pgswarm.sim.model --members $(or $(MEMBERS),2) --minutes $(or $(MINUTES),10) $(MORE)
+
 test: packages ## Everything, on a Debian 12 as root: check, then real PostgreSQL and HAProxy, then the real Swarm
 	@failed=""; \
 	for suite in check test-parts test-lab; do \
