@@ -156,14 +156,17 @@ def test_an_agent_that_has_seen_a_newer_record_makes_us_read_again_before_anythi
 
 def test_if_the_record_stays_older_than_what_an_agent_has_seen_a_person_decides() -> None:
     newer = heard(standby(OF, "b", accepted=(2, 9), promised=2), ago=0.5)
-    said = plan(world(OF, newer, standby(OF, "c")), NOW)
+    said = plan(world(OF, newer, standby(OF, "c"), newer_since=NOW - 60.0), NOW)
     assert not said.steps
     assert "restored from a backup" in said.waits[0]
+    lately = plan(world(OF, newer, standby(OF, "c"), newer_since=NOW - 5.0), NOW)
+    assert "may be stale" in lately.waits[0], "a person is called only if it lasts"
 
 
 def test_a_stale_read_is_repeated_even_when_the_witness_has_fallen_silent() -> None:
     witness = heard(primary(OF, accepted=(1, 9)), ago=20.0, closed=20.0)
-    said = plan(world(OF, witness, standby(OF, "b"), standby(OF, "c"), record_read_at=NOW - 3.0), NOW)
+    seen = world(OF, witness, standby(OF, "b"), standby(OF, "c"), record_read_at=NOW - 3.0, newer_since=NOW - 40.0)
+    said = plan(seen, NOW)
     assert [type(step) for step in said.steps] == [ReadRecord]
     assert "restored from a backup" in said.waits[0]
 

@@ -26,7 +26,7 @@ TASK = Task(
 
 
 class Listing:
-    able = True
+    able, able_until = True, float("inf")
     view = SwarmView(services=(OPERATOR,), tasks=(TASK,))
 
 

@@ -66,6 +66,9 @@ READ_PAUSE = 0.3
 RESTORED_PAUSE = 2.0
 """Seconds between two readings of a record that was read after that and was still the older one."""
 
+RESTORED_AFTER = 30.0
+"""Seconds for which reads may be older than what was written: a Raft leader that was cut off answered for 16."""
+
 
 def plan(world: World, now: float) -> Plan:
     """What to do about this cluster now, and what is waited for."""
@@ -165,9 +168,15 @@ def _newer(world: World, record: Record, now: float) -> Plan:
             return Plan(steps=(again,))
         text = (
             f"{member} has accepted an order of term {report.accepted[0]}, revision {report.accepted[1]}, but the "
-            f"record in Swarm's store is older (term {key[0]}, revision {key[1]}): Swarm was restored from a backup, "
-            "or the record was made anew. Nothing is done until a person decides; the running primary goes on"
+            f"record in Swarm's store is older (term {key[0]}, revision {key[1]}): "
         )
+        if world.newer_since is not None and now - world.newer_since > RESTORED_AFTER:
+            text += (
+                "Swarm was restored from a backup, or the record was made anew. Nothing is done until a person "
+                "decides which of the two is true (README, when Swarm is restored); the running primary goes on"
+            )
+        else:
+            text += "reads of Swarm's store may be stale, so it is read again"
         # Reads of Swarm's store can be stale, and the one who knows better may be silent by now: keep reading.
         stale = now - world.record_read_at > RESTORED_PAUSE
         return Plan(steps=(again,) if stale else (), waits=(text,), again=RESTORED_PAUSE)

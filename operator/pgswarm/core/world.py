@@ -89,6 +89,7 @@ class World:
     found: FoundDocument | None = None
     record: Record | Unknown | None = None
     record_read_at: float = 0.0
+    newer_since: float | None = None  # since when an agent is seen to have accepted a newer record than this
     swarm: SwarmView | Unknown = field(default_factory=lambda: Unknown(why="not listed yet"))
     places: tuple[Place, ...] = ()
     place_problems: tuple[str, ...] = ()

@@ -7,14 +7,15 @@ A cluster that disappears from both keeps its worker: nothing is deleted by an o
 from __future__ import annotations
 
 import secrets
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import anyio
 from anyio.abc import TaskGroup
 from loguru import logger
 
-from pgswarm.core.stored import Stored
 from pgswarm.core.world import FoundDocument, Unknown
 from pgswarm.loop.act import MOST_SLOW, Hands
 from pgswarm.loop.clockwork import Clockwork
@@ -27,6 +28,12 @@ from pgswarm.ports.agents import Agents
 from pgswarm.ports.records import Records
 from pgswarm.ports.swarm import Swarm
 from pgswarm.wire import OperatorReport
+
+BEGIN_AGAIN = 2.0
+"""Seconds before a part that failed is begun again."""
+
+BROKEN_LATELY = 60.0
+"""Seconds for which the status tells of that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +64,7 @@ class House:
         self._images = images
         self._folder = folder
         self._boot = secrets.token_hex(4)
+        self._broken: dict[str, tuple[float, str]] = {}
         self._slow = anyio.CapacityLimiter(MOST_SLOW)
         self._tasks: TaskGroup | None = None
 
@@ -67,11 +75,11 @@ class House:
             for worker in self.workers.values():
                 tasks.start_soon(worker.run)
             tasks.start_soon(self.clockwork.run)
-            tasks.start_soon(self.peers.run, tasks)
-            tasks.start_soon(self.listing.run)
-            tasks.start_soon(self.listing.events)
+            tasks.start_soon(self._lasting, "watching the other operators", partial(self.peers.run, tasks))
+            tasks.start_soon(self._lasting, "listing Swarm", self.listing.run)
+            tasks.start_soon(self._lasting, "listening to Docker's events", self.listing.events)
             if self._folder is not None:
-                tasks.start_soon(self._watch, self._folder)
+                tasks.start_soon(self._lasting, "watching documents", partial(self._watch, self._folder))
 
     async def look_once(self, tasks: TaskGroup, patience: float) -> None:
         """Observe everything one time: documents, store, Swarm, and every agent that has an address."""
@@ -96,6 +104,23 @@ class House:
         return OperatorReport(
             operator=self.identity.name, node_id=self.identity.node_id, able=self.listing.able, boot=self._boot
         )
+
+    async def _lasting(self, what: str, part: Callable[[], Awaitable[None]]) -> None:
+        """One part, begun again when it fails: what nobody foresaw in one place must not end the whole operator."""
+        while True:
+            try:
+                await part()
+            except Exception as exc:
+                logger.exception("{} failed; again in {:g} s", what, BEGIN_AGAIN)
+                text = f"{what} failed: {type(exc).__name__}: {exc} (a bug; see the operator's log)"
+                self._broken[what] = (anyio.current_time(), text)
+            await anyio.sleep(BEGIN_AGAIN)
+
+    def broken(self) -> tuple[str, ...]:
+        """Parts that have failed lately."""
+        now = anyio.current_time()
+        lately = tuple(text for at, text in self._broken.values() if now - at < BROKEN_LATELY)
+        return (*lately, self.listing.bug) if self.listing.bug else lately
 
     async def _watch(self, folder: Path) -> None:
         await self.read_documents(folder)
@@ -128,21 +153,14 @@ class House:
             for cluster in (*stored, *self.listing.unreadable):
                 self._worker(cluster)
         for cluster, worker in self.workers.items():
-            worker.lookout.keep(self._stored(cluster), self.listing.read_at)
+            worker.lookout.keep(self.listing.of(cluster), self.listing.read_at)
+        self.peers.look()
         self.ring()
-
-    def _stored(self, cluster: str) -> Stored | Unknown | None:
-        """What the newest listing says of one cluster: read, not there, or there and not to be understood."""
-        stored = self.listing.stored
-        if isinstance(stored, Unknown):
-            return stored
-        why = self.listing.unreadable.get(cluster)
-        return Unknown(why=why) if why else stored.get(cluster)
 
     def _worker(self, cluster: str) -> Worker:
         if cluster not in self.workers:
             lookout = Lookout(cluster, self.identity.name, self._agents, self.listing, self._images)
-            lookout.keep(self._stored(cluster), self.listing.read_at)
+            lookout.keep(self.listing.of(cluster), self.listing.read_at)
             hands = Hands(lookout, self.listing, self._swarm, self._records, self._agents, self._slow)
             worker = Worker(lookout, hands, self.peers, self.clockwork)
             hands.still_wants = worker.still_wants

@@ -7,7 +7,7 @@ the truth is the listing. A listing that fails leaves the last good one in force
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import anyio
 from loguru import logger
@@ -44,11 +44,23 @@ class Listing:
         self._records = records
         self._changed = changed
         self._listed_at = 0.0
+        self.bug = ""
 
     @property
     def able(self) -> bool:
         """Did Swarm's store answer lately?"""
-        return anyio.current_time() - self.able_at < 2 * PERIOD
+        return anyio.current_time() < self.able_until
+
+    @property
+    def able_until(self) -> float:
+        return self.able_at + 2 * PERIOD
+
+    def of(self, cluster: str) -> Stored | Unknown | None:
+        """What the newest listing says of one cluster: read, not there, or there and not to be understood."""
+        if isinstance(self.stored, Unknown):
+            return self.stored
+        why = self.unreadable.get(cluster)
+        return Unknown(why=why) if why else self.stored.get(cluster)
 
     async def run(self) -> None:
         """List for ever."""
@@ -65,25 +77,32 @@ class Listing:
     async def refresh(self) -> None:
         """List once. A failure is noted, never raised."""
         asked_at = anyio.current_time()
-        before = self.unreadable
         try:
-            stored = await self._read_all()
+            read = await self._records.by_cluster()
             view = await self._swarm.view()
         except Failure as exc:
             self._failed(exc.reason)
             return
-        self.able_at = anyio.current_time()
-        self._listed_at = self.able_at
+        except Exception as exc:  # an answer that nobody foresaw must not end the operator
+            logger.exception("a listing of Swarm failed")
+            self.bug = f"Swarm's answer is not understood: {type(exc).__name__}: {exc} (a bug; see the operator's log)"
+            self._failed(self.bug)
+            return
+        self.bug = ""
+        if asked_at < self.read_at:
+            return  # another one, asked later, was answered sooner
+        was_able, before = self.able, self.unreadable
+        self.able_at = self._listed_at = anyio.current_time()
+        stored = self._understood(read)
         changed = view != self.view or stored != self.stored or self.unreadable != before
         if view != self.view:
             self.view = view
         self.stored, self.read_at = stored, asked_at
-        if changed:
+        if changed or not was_able:
             self._changed()
 
-    async def _read_all(self) -> dict[str, Stored]:
+    def _understood(self, read: Mapping[str, Stored | Refused]) -> dict[str, Stored]:
         """Every cluster's store object; one that cannot be understood stops its own cluster only."""
-        read = await self._records.by_cluster()
         found = {cluster: one for cluster, one in read.items() if isinstance(one, Stored)}
         unreadable = {cluster: one.reason for cluster, one in read.items() if isinstance(one, Refused)}
         for cluster, why in unreadable.items():

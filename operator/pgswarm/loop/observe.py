@@ -18,10 +18,12 @@ from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
+from loguru import logger
 
 from pgswarm import settings
 from pgswarm.core import bootstrap
 from pgswarm.core.claim import Incarnation, application_name
+from pgswarm.core.plan import RESTORED_AFTER
 from pgswarm.core.record import Place, Record
 from pgswarm.core.reports import MemberReport, Role, RouterReport, Serving
 from pgswarm.core.spec import PostgresCluster
@@ -76,22 +78,50 @@ class Lookout:
         self._wanted: Mapping[str, Wanted] = {}
         self._wanted_of: tuple[object, ...] = ()
         self._places: tuple[tuple[Place, ...], tuple[str, ...]] = ((), ())
+        self._newer_since: float | None = None
+        self._older_since: float | None = None
+        self._taken_at = 0.0
+        self.unreadable = ""
 
     def keep(self, stored: Stored | Unknown | None, read_at: float) -> None:
-        """Take over what was read of the store, unless something newer is known already."""
+        """Take over what was read of the store, unless something newer is known already.
+
+        What cannot be read, or is read to be older or gone, does not put out what was read before: compare-and-set
+        guards its use. But Swarm may have been restored from a backup while this operator lived, so what is read to
+        be older for longer than any read can be stale is the truth by then.
+        """
         known = self.stored
+        self.unreadable = stored.why if isinstance(stored, Unknown) else ""
         if isinstance(stored, Unknown):
             if not isinstance(known, Stored):
                 self.stored = stored  # what cannot be understood is there, whatever was read before
-            return  # what was read before is still the best that is known; compare-and-set guards its use
-        if isinstance(known, Stored) and stored is not None and stored.version_index < known.version_index:
-            return  # a read that was overtaken by a write
-        if isinstance(known, Stored) and stored is None and read_at <= self.stored_read_at:
             return
+        if isinstance(known, Stored) and (stored is None or stored.version_index < known.version_index):
+            if not self._goes_back(stored, read_at):
+                return
+        else:
+            self._older_since = None
         self.stored_read_at = max(self.stored_read_at, read_at)
         if known != stored:  # the same again keeps its identity, by which `_survey` knows that nothing is to be done
             self.stored = stored
             self.bell.ring()
+
+    def _goes_back(self, stored: Stored | None, read_at: float) -> bool:
+        """Has the store shown something older than is known for so long that it has gone back?"""
+        if read_at <= self.stored_read_at:
+            return False  # a read that was overtaken by a write
+        if self._older_since is None:
+            self._older_since = read_at
+        if read_at - self._older_since < RESTORED_AFTER:
+            return False
+        self._older_since = None
+        logger.error(
+            "{}: for {:.0f} s Swarm's store has shown {}: that is what holds now",
+            self.cluster,
+            RESTORED_AFTER,
+            "an older record than before" if stored is not None else "no record any more",
+        )
+        return True
 
     def take(self, member: str, report: MemberReport) -> None:
         """A report that came as an answer is as good as one from the stream."""
@@ -132,7 +162,11 @@ class Lookout:
         self, tasks: TaskGroup, now: float, leader: str | None, awake_since: float, standing: Standing | None = None
     ) -> World:
         """Everything that is known at this moment; also points the streams at where the agents are now."""
+        if self._listing.read_at > self._taken_at:
+            self._taken_at = self._listing.read_at
+            self.keep(self._listing.of(self.cluster), self._taken_at)
         self._survey()
+        self._note_newer(now)
         swarm = self._listing.view
         addresses = self._aim(swarm, tasks)
         self._note_absence(now)
@@ -146,6 +180,7 @@ class Lookout:
             found=self.found,
             record=self.record,
             record_read_at=self.stored_read_at,
+            newer_since=self._newer_since,
             swarm=swarm,
             places=self._places[0],
             place_problems=self._places[1],
@@ -212,6 +247,14 @@ class Lookout:
                 self._absent_since.pop(name, None)
             elif name not in self._absent_since:
                 self._absent_since[name] = now
+
+    def _note_newer(self, now: float) -> None:
+        """Since when has some agent accepted something newer than the record as it was read?"""
+        record = self.record
+        key = (record.term, record.revision) if isinstance(record, Record) else None
+        accepted = [one.report.accepted for one in self._members.sightings.values() if one.report is not None]
+        is_older = key is not None and any(other is not None and other > key for other in accepted)
+        self._newer_since = None if not is_older else now if self._newer_since is None else self._newer_since
 
     def _note_absence(self, now: float) -> None:
         """Forget whom the record does not name any more."""

@@ -21,8 +21,11 @@ from pgswarm.wire import OPERATOR_PORT, OperatorReport
 SILENCE = 2.0
 """Seconds without a word after which another operator is not counted on."""
 
-LOOK = 0.25
-"""Seconds between two looks at who has fallen silent."""
+LOOK = 2.0
+"""Seconds between two looks when nothing was heard of, and nobody is about to be silent for too long."""
+
+AFTER = 0.002
+"""Seconds past a deadline at which it has surely passed."""
 
 
 class Peers:
@@ -45,7 +48,22 @@ class Peers:
             if candidates != before:
                 before = candidates
                 self._changed()
-            await self._bell.wait(LOOK)
+            await self._bell.wait(self._pause())
+
+    def look(self) -> None:
+        """Look again: who the others are, or whether we are able, may have changed."""
+        self._bell.ring()
+
+    def _pause(self) -> float:
+        """Seconds until the clock alone may have made a difference."""
+        now = anyio.current_time()
+        due = [now + LOOK, self._listing.able_until]
+        for sighting in self._watches.sightings.values():
+            if sighting.heard_at is not None:
+                due.append(sighting.heard_at + SILENCE)
+            if sighting.closed_at is not None and not sighting.connected:
+                due.append(sighting.closed_at + CLOSED_GRACE)
+        return min(at for at in due if at + AFTER > now) + AFTER - now
 
     def leader(self, record: object) -> str | None:
         """The name of the operator that acts for a cluster with this record; None if it is this one."""

@@ -18,7 +18,7 @@ from pgswarm.loop.worker import Worker
 def status_of_house(house: House) -> dict[str, Any]:
     """What GET /status answers."""
     view = house.listing.view
-    errors = tuple(str(error) for error in house.documents.errors)
+    errors = (*(str(error) for error in house.documents.errors), *house.broken())
     if isinstance(view, Unknown):
         errors += (f"Swarm cannot be observed: {view.why}",)
     node = house.identity.node_name
@@ -47,9 +47,16 @@ def status_of_worker(worker: Worker, errors: tuple[str, ...], node: str) -> Stat
         plan,
         now,
         failed=worker.failed,
-        errors=(*errors, worker.broken) if worker.broken else errors,
+        errors=(*errors, *_troubles(worker)),
         source=source_of(worker, node),
     )
+
+
+def _troubles(worker: Worker) -> tuple[str, ...]:
+    """What is wrong with this cluster's passes, or with what Swarm's store says of it."""
+    unreadable = worker.lookout.unreadable if isinstance(worker.lookout.stored, Stored) else ""
+    kept = f"{unreadable} (until then what was read before holds)" if unreadable else ""
+    return tuple(text for text in (worker.broken, kept) if text)
 
 
 def source_of(worker: Worker, node: str) -> str:

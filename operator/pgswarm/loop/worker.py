@@ -88,13 +88,12 @@ class Worker:
                 began = anyio.current_time()
                 try:
                     world = self.one_pass(tasks, began)
+                    self.broken = ""
+                    await self._sleep(world, began)
                 except Exception as exc:
                     self.broken = f"nothing is planned: {type(exc).__name__}: {exc} (a bug; see the operator's log)"
                     self._log.exception("{}: the pass failed; the next one is in {} s", self.lookout.cluster, PERIOD)
                     await anyio.sleep(PERIOD)
-                    continue
-                self.broken = ""
-                await self._sleep(world, began)
 
     def one_pass(self, tasks: TaskGroup, now: float) -> World:
         """Look, plan, and begin every step whose key is free."""

@@ -166,7 +166,7 @@ async def _see_a_commit_wait(config: Config, connection: sql.Connection) -> None
     tries = 0
     while True:
         tries += 1
-        canary = await sql.connect(config, is_canary=True)
+        canary = await sql.connect(config)
         try:
             canary.pgconn.send_query(_CANARY.encode())
             canary.pgconn.flush()
@@ -189,7 +189,7 @@ async def _see_a_commit_wait(config: Config, connection: sql.Connection) -> None
 
 async def _commit_once(config: Config) -> None:
     """One commit under the setting in force; returns when it is acknowledged, however long that takes."""
-    connection = await sql.connect(config, is_canary=True)
+    connection = await sql.connect(config)
     try:
         connection.pgconn.send_query(_CANARY.encode())
         connection.pgconn.flush()

@@ -39,20 +39,8 @@ REWIND_FUNCTIONS: tuple[LiteralString, ...] = (
 """What pg_rewind calls on its source."""
 
 
-OPTIONS = (
-    "-c synchronous_commit=on -c statement_timeout=0 -c log_statement=none -c log_min_duration_statement=-1 "
-    "-c log_min_error_statement=panic"
-)
-QUIETLY = " -c log_min_messages=panic"
-
-
-async def connect(
-    config: Config, *, deadline: float = QUERY, database: str = "postgres", is_canary: bool = False
-) -> Connection:
-    """A new connection as superuser. Raises Again if it cannot be had in time.
-
-    A canary is let go while its commit waits; that its session then finds nobody to answer is not worth a log line.
-    """
+async def connect(config: Config, *, deadline: float = QUERY, database: str = "postgres") -> Connection:
+    """A new connection as superuser. Raises Again if it cannot be had in time."""
     try:
         with anyio.fail_after(deadline):
             return await psycopg.AsyncConnection.connect(
@@ -61,7 +49,8 @@ async def connect(
                 user="postgres",
                 dbname=database,
                 application_name=AGENT_NAME,
-                options=OPTIONS + (QUIETLY if is_canary else ""),
+                options="-c synchronous_commit=on -c statement_timeout=0 -c log_statement=none "
+                "-c log_min_duration_statement=-1 -c log_min_error_statement=panic",
                 autocommit=True,
                 row_factory=tuple_row,
             )

@@ -175,8 +175,16 @@ class Watch(Generic[R]):
             self._lose(replace(self.sighting, connected=False, closed_at=closed_at, why=exc.reason))
         except Failure as exc:
             self._lose(replace(self.sighting, connected=False, why=exc.reason))
+        except Exception as exc:  # what nobody foresaw in one stream must not end the others
+            logger.opt(exception=exc).error("{}: hearing it failed: {}", self.name, exc)
+            self._lose(replace(self.sighting, connected=False, why=f"{type(exc).__name__}: {exc} (a bug; see the log)"))
 
     def _hear(self, address: str, report: AnyReport) -> None:
+        known = self.sighting
+        if known.report is report and known.connected and known.address == address:  # a heartbeat
+            self.sighting = replace(known, heard_at=anyio.current_time())
+            self._publish(self.name, self.sighting)
+            return
         if not isinstance(report, self._kind):
             raise Refused(f"{address}:{self._port} is a {report.kind}, not {self.name}")
         if stranger := self._stranger(report):

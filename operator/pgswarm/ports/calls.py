@@ -38,6 +38,9 @@ LONGEST_ANSWER = 16 << 20
 LONGEST_LINE = 1 << 20
 """Bytes: a longer report is not one of ours."""
 
+_FRAMED = {b"content-length", b"transfer-encoding"}
+"""Headers of an answer that says itself where it ends."""
+
 _GONE = {errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE}
 """What only a kernel that lost the process behind a socket says; everything else proves nothing."""
 
@@ -123,6 +126,8 @@ class _Talk:
         self._name = name
         self._stream = stream
         self._http = h11.Connection(h11.CLIENT)
+        self._rest: bytes | None = None
+        """What came with the head of an answer that ends with the connection: from there on nothing is to be parsed."""
 
     async def ask(self, verb: str, path: str, body: bytes | None, heads: list[tuple[str, str]]) -> None:
         if body is not None:
@@ -141,6 +146,8 @@ class _Talk:
         while True:
             event = await self._next(silence)
             if isinstance(event, h11.Response):
+                if not _FRAMED.intersection(name for name, _ in event.headers):
+                    self._rest = self._http.trailing_data[0]
                 return event.status_code
             if not isinstance(event, h11.InformationalResponse):
                 raise Refused(f"{self._name} does not speak HTTP")
@@ -155,6 +162,9 @@ class _Talk:
 
     async def chunk(self, silence: float | None) -> bytes | None:
         """The next piece of the body; None at its end."""
+        if self._rest is not None:
+            piece, self._rest = self._rest, b""
+            return piece or await self._receive(silence) or None
         event = await self._next(silence)
         return bytes(event.data) if isinstance(event, h11.Data) else None
 
@@ -170,15 +180,16 @@ class _Talk:
                 raise Closed(f"{self._name} closed the connection")
             if isinstance(event, h11.Event):
                 return event
-            data: bytes | None = None
-            with anyio.move_on_after(silence):
-                try:
-                    data = await self._stream.receive()
-                except anyio.EndOfStream:
-                    data = b""
-            if data is None:
-                raise Silent(f"{self._name} is silent")
-            self._http.receive_data(data)
+            self._http.receive_data(await self._receive(silence))
+
+    async def _receive(self, silence: float | None) -> bytes:
+        """What comes next; nothing at the end of the connection. Raises Silent."""
+        with anyio.move_on_after(silence):
+            try:
+                return await self._stream.receive()
+            except anyio.EndOfStream:
+                return b""
+        raise Silent(f"{self._name} is silent")
 
 
 def _refusal(name: str, answered: Answered) -> Refused:

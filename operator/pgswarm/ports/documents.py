@@ -34,6 +34,9 @@ LOOK_EVERY = 1.0
 GATHER = 0.2
 """Seconds in which several changes are one."""
 
+STEP = 0.1
+"""Seconds between two looks of the watcher's thread at what the kernel has told it; its own default is half of that."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentError:
@@ -200,6 +203,7 @@ async def _doorbell(place: Path) -> AsyncIterator[None]:
             place,
             watch_filter=None,
             debounce=int(GATHER * 1000),
+            step=int(STEP * 1000),
             rust_timeout=int(LOOK_EVERY * 1000),
             yield_on_timeout=True,
             recursive=False,

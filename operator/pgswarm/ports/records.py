@@ -42,6 +42,10 @@ READ_BACK = 2.0
 READ_BACK_PAUSES = (0.01, 0.02, 0.05, 0.1, 0.2)
 """Seconds between two of those reads; the last one for ever. The first read nearly always shows it."""
 
+LISTING = "listing records"
+
+_OURS = {"name": [settings.record_name("")]}
+"""By name, not by label: a label can be edited away, and then a cluster would seem absent."""
 
 Raw = Mapping[str, Any]
 
@@ -96,6 +100,7 @@ class SwarmRecords:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._seen: tuple[bytes, Mapping[str, Stored | Refused]] | None = None
 
     async def read(self, cluster: str) -> Stored | None:
         name = settings.record_name(cluster)
@@ -110,13 +115,17 @@ class SwarmRecords:
         return tuple(sorted((_understand(raw) for raw in await self._all()), key=lambda one: one.cluster))
 
     async def by_cluster(self) -> Mapping[str, Stored | Refused]:
+        content = await self._engine.read("/configs", doing=LISTING, filters=_OURS)
+        if self._seen is not None and self._seen[0] == content:
+            return self._seen[1]  # at rest: nothing to parse, and the same objects again
         found: dict[str, Stored | Refused] = {}
-        for raw in await self._all():
+        for raw in _of_clusters(self._engine.parsed(content, LISTING)):
             try:
                 stored: Stored | Refused = _understand(raw)
             except Refused as refusal:
                 stored = refusal
             found[raw["Spec"]["Name"].removeprefix(settings.record_name(""))] = stored
+        self._seen = (content, found)
         return found
 
     async def create(self, cluster: str, document: PostgresCluster, *, edited_at: float, source: str) -> Stored:
@@ -186,15 +195,7 @@ class SwarmRecords:
         return next((raw for raw in _configs(found) if raw["Spec"]["Name"] == name), None)
 
     async def _all(self) -> Sequence[Raw]:
-        """By name, not by label: a label can be edited away, and then a cluster would seem absent."""
-        found = await self._engine.get(
-            "/configs", doing="listing records", filters={"name": [settings.record_name("")]}
-        )
-        return [
-            raw
-            for raw in _configs(found)
-            if storing.is_ours(name=raw["Spec"]["Name"], data=_data(raw), labels=raw["Spec"].get("Labels") or {})
-        ]
+        return _of_clusters(await self._engine.get("/configs", doing=LISTING, filters=_OURS))
 
     async def _look_again(self, cluster: str, failure: Exception) -> Stored | None:
         """After a write that failed or whose outcome is unknown: what is there now."""
@@ -246,6 +247,14 @@ def _understand(raw: Raw) -> Stored:
 
 def _data(raw: Raw) -> bytes:
     return base64.b64decode(raw["Spec"].get("Data") or "")
+
+
+def _of_clusters(answer: Any) -> Sequence[Raw]:
+    return [
+        raw
+        for raw in _configs(answer)
+        if storing.is_ours(name=raw["Spec"]["Name"], data=_data(raw), labels=raw["Spec"].get("Labels") or {})
+    ]
 
 
 def _configs(answer: Any) -> Sequence[Raw]:

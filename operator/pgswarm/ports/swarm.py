@@ -80,6 +80,7 @@ class DockerSwarm:
 
     def __init__(self, base_url: str | None = None) -> None:
         self.engine = Engine(base_url)
+        self._seen: dict[str, tuple[bytes, tuple[Any, ...]]] = {}
 
     async def info(self) -> Here:
         raw = await self.engine.get("/info", doing="asking Docker about this node")
@@ -197,10 +198,16 @@ class DockerSwarm:
         return swarm_events.wakes(self.engine)
 
     async def _list(self, path: str, parse: Callable[[Any], T], *, doing: str, **query: Any) -> tuple[T, ...]:
-        raw = await self.engine.get(path, doing=doing, **query)
+        content = await self.engine.read(path, doing=doing, **query)
+        known = self._seen.get(path)
+        if known is not None and known[0] == content:
+            return known[1]  # at rest most lists are as before: nothing to parse, and the same objects again
+        raw = self.engine.parsed(content, doing)
         if not isinstance(raw, list):
             raise Again(f"{doing}: Docker's answer is not a list")
-        return tuple(parse(one) for one in raw)
+        found = tuple(parse(one) for one in raw)
+        self._seen[path] = (content, found)
+        return found
 
     async def _tasks(self, services: tuple[Service, ...], cluster: str | None) -> tuple[Task, ...]:
         ours = [s.id for s in services if settings.LABEL_KIND in s.labels and cluster in (None, s.cluster)]

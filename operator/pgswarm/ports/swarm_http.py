@@ -60,13 +60,17 @@ class Engine:
         self._limiter = CapacityLimiter(MOST_CALLS)
 
     async def get(self, path: str, *, timeout: float = TIMEOUT, doing: str, **query: Json) -> Json:
+        return self.parsed(await self.read(path, timeout=timeout, doing=doing, **query), doing)
+
+    async def read(self, path: str, *, timeout: float = TIMEOUT, doing: str, **query: Json) -> bytes:
+        """The answer as it came, for whoever has perhaps seen it before."""
         return await self._call("GET", path, query, None, timeout, doing)
 
     async def post(self, path: str, body: Json, *, timeout: float = TIMEOUT, doing: str, **query: Json) -> Json:
-        return await self._call("POST", path, query, body, timeout, doing)
+        return self.parsed(await self._call("POST", path, query, body, timeout, doing), doing, is_write=True)
 
     async def delete(self, path: str, *, timeout: float = TIMEOUT, doing: str, **query: Json) -> Json:
-        return await self._call("DELETE", path, query, None, timeout, doing)
+        return self.parsed(await self._call("DELETE", path, query, None, timeout, doing), doing, is_write=True)
 
     async def borrow(self, work: Callable[[docker.APIClient], T], *, doing: str, timeout: float = TIMEOUT) -> T:
         """Run blocking work with a client of its own; the work must end by itself soon after `timeout`."""
@@ -102,11 +106,11 @@ class Engine:
 
     async def _call(
         self, method: str, path: str, query: Mapping[str, Json], body: Json, timeout: float, doing: str
-    ) -> Json:
+    ) -> bytes:
         is_write = method != "GET"
         sent = threading.Event()
 
-        def run() -> Json:
+        def run() -> bytes:
             client = self._take()
             try:
                 sent.set()
@@ -118,7 +122,7 @@ class Engine:
             self._give_back(client)
             if response.status_code >= 400:
                 raise failed_answer(response.status_code, _message(content), is_write=is_write, doing=doing)
-            return json.loads(content) if content.strip() else None
+            return content
 
         try:
             with anyio.fail_after(timeout + 1.0):
@@ -127,6 +131,13 @@ class Engine:
             raise
         except (requests.exceptions.RequestException, docker.errors.DockerException, OSError, ValueError) as error:
             raise self.failed(error, doing, is_write=is_write and sent.is_set()) from error
+
+    def parsed(self, content: bytes, doing: str, *, is_write: bool = False) -> Json:
+        """An answer as JSON; None if it is empty. Raises Failure if it is something else."""
+        try:
+            return json.loads(content) if content.strip() else None
+        except ValueError as error:
+            raise self.failed(error, doing, is_write=is_write) from error
 
     def _take(self) -> docker.APIClient:
         with self._lock:
