@@ -1,0 +1,126 @@
+"""What networks, power and Swarm do to several at once: one-way cuts, everything dark, twice the same member."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from house import Whole
+
+from pgswarm.drill.stage import Broken, Container, wait_for
+from pgswarm.settings import VOLUME_PATH
+
+pytestmark = pytest.mark.lab
+
+
+@pytest.mark.parametrize("deaf", [True, False], ids=["deaf", "mute"])
+def test_a_cut_in_one_direction_only_loses_nothing_and_stops_nobody_for_long(whole: Whole, deaf: bool) -> None:
+    before = whole.primary()
+    here, there = whole.node_of(before), whole.node_of(whole.standbys()[0])
+    with whole.writing() as writing:
+        speaker, listener = (there, here) if deaf else (here, there)
+        whole.stage.lab("cut-oneway", str(speaker), str(listener))
+        # Long enough for silence to be judged, and a ballot if there is to be one.
+        writing.ledger.wait_until_steady(6.0, 1.0, deadline=90)
+        whole.stage.lab("heal-between", str(speaker), str(listener))
+        writing.ledger.wait_for_all_writers(deadline=60)
+        whole.wait_healthy()
+
+
+def test_the_node_that_leads_swarm_and_has_the_primary_is_lost(whole: Whole) -> None:
+    before = whole.place_primary(on_leader=True)
+    node = whole.node_of(before)
+    with whole.writing() as writing:
+        whole.stage.lab("kill", str(node))
+        writing.goes_on(within=120)
+        whole.stage.lab("start", str(node))
+        whole.wait_healthy()
+    assert whole.primary() != before
+
+
+def test_all_nodes_lose_power_at_once_and_everything_acknowledged_is_there_afterwards(whole: Whole) -> None:
+    with whole.writing() as writing:
+        whole.stage.lab("kill", "all")
+        whole.stage.lab("up")
+        writing.goes_on(within=240)
+        whole.wait_healthy(deadline=300)
+
+
+def test_a_second_container_on_a_members_volume_waits_for_the_first_to_end(whole: Whole) -> None:
+    """As Swarm runs them when a partition heals; here by hand, so that it surely happens."""
+    primary = whole.primary()
+    first = whole.stage.container(whole.service(primary))
+    with whole.writing() as writing:
+        second = _twin(whole, first)
+        try:
+            words = "two containers are on this volume"
+            wait_for(lambda: True if words in _log(whole, second) else None, f"the second to say that {words}", 30)
+            writing.ledger.wait_for_writes(200)
+            assert "postgres -D" not in whole.stage.docker("top", second.id, "-eo", "args", node=second.node)
+        finally:
+            whole.stage.docker("rm", "--force", second.id, node=second.node)
+    assert whole.primary() == primary
+
+
+def test_after_a_long_cut_swarm_runs_a_member_twice_and_only_one_touches_the_volume(whole: Whole) -> None:
+    member = whole.standbys()[0]
+    node, service = whole.node_of(member), whole.service(member)
+    with whole.writing():
+        whole.stage.lab("cut", str(node))
+        wait_for(lambda: True if _is_down(whole, node) else None, f"node {node} down", 90)
+        healed = whole.stage.docker("info", "--format", "{{.SystemTime}}", node=node).strip()
+        whole.stage.lab("heal", str(node))
+        whole.wait_healthy(deadline=300)
+    both = _lives(whole, service, node, healed)
+    assert len(both) >= 2, f"Swarm has not replaced the container: {both}"
+    (_, end), (begin, _) = both[0], both[1]
+    if begin < end:
+        logs = "".join(_log(whole, Container(node=node, id=one)) for one in _containers(whole, service, node))
+        assert "two containers are on this volume" in logs, f"they overlapped for {(end - begin) / 1e9:.2f} s"
+
+
+def _twin(whole: Whole, first: Container) -> Container:
+    """Another agent of the same member on the same volume. It needs no true secret, because nobody shall talk to it."""
+    shown = "{{.Config.Image}} {{range .Config.Env}}{{.}} {{end}}{{range .Mounts}}{{.Name}}:{{.Destination}} {{end}}"
+    image, *words = whole.stage.docker("inspect", first.id, "--format", shown, node=first.node).split()
+    volumes = [f"--volume={word}" for word in words if word.endswith(f":{VOLUME_PATH}")]
+    given = [f"--env={word}" for word in words if word.startswith(("PGSWARM_CLUSTER=", "PGSWARM_MEMBER="))]
+    assert len(volumes) == 1, words
+    run = ("run", "--detach", "--init", *volumes, *given, "--env=PGSWARM_SECRET_FILE=/etc/hostname", image)
+    return Container(node=first.node, id=whole.stage.docker(*run, node=first.node).strip())
+
+
+def _log(whole: Whole, container: Container) -> str:
+    try:
+        return whole.stage.docker_all("logs", container.id, node=container.node)
+    except Broken:  # Swarm keeps only the newest few containers of a service
+        return ""
+
+
+def _containers(whole: Whole, service: str, node: int) -> list[str]:
+    wanted = f"label=com.docker.swarm.service.name={service}"
+    return whole.stage.docker("ps", "--all", "--quiet", "--no-trunc", "--filter", wanted, node=node).split()
+
+
+def _lives(whole: Whole, service: str, node: int, since: str) -> list[tuple[int, int]]:
+    """Begin and end, in nanoseconds, of each container of a service that was there since then, the oldest first."""
+    lives = []
+    for ident in _containers(whole, service, node):
+        shown = "{{.State.Running}} {{.State.StartedAt}} {{.State.FinishedAt}}"
+        running, began, ended = whole.stage.docker("inspect", ident, "--format", shown, node=node).split()
+        if running == "true" or ended > since:
+            lives.append((_nanoseconds(began), 2**63 if running == "true" else _nanoseconds(ended)))
+    return sorted(lives)
+
+
+def _nanoseconds(text: str) -> int:
+    """Docker's time, such as 2026-11-22T23:45:47.746123456Z."""
+    whole_seconds, _, rest = text.rstrip("Z").partition(".")
+    moment = datetime.fromisoformat(whole_seconds).replace(tzinfo=UTC)
+    return int(moment.timestamp()) * 10**9 + int(rest.ljust(9, "0")[:9] or 0)
+
+
+def _is_down(whole: Whole, node: int) -> bool:
+    other = node % len(whole.stage.nodes) + 1
+    rows = whole.stage.docker("node", "ls", "--format", "{{.Hostname}} {{.Status}}", node=other, deadline=30)
+    return f"{whole.stage.nodes[node - 1]} Down" in rows
