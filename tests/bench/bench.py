@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -32,7 +33,8 @@ class Bench:
     quick: bool = False
     """A small number of samples, to see that a part works."""
     folder: Path = FOLDER
-    _whole: Whole | None = field(default=None)
+    _whole: Whole | None = None
+    _versions: Json = field(default_factory=dict)
 
     def times(self, wanted: int) -> int:
         """How many samples: what is wanted, or just enough to try."""
@@ -44,6 +46,7 @@ class Bench:
         stage = LabStage()
         stage.lab("images", "--pull")
         stage.lab("heal", "all")
+        self._ask_versions(stage)
         return stage
 
     def whole(self) -> Whole:
@@ -51,7 +54,26 @@ class Bench:
         if self._whole is None:
             run([str(TOP / "stack" / "lab" / "lab"), "up"], text=None, deadline=900, environment=None)
             self._whole = install(LabStage(), self.tell)
+            self._ask_versions(self._whole.stage)
         return self._whole
+
+    def _ask_versions(self, stage: LabStage) -> None:
+        """Of what is inside the lab: the engine, and what the images hold."""
+        if self._versions:
+            return
+
+        def inside(image: str, *words: str) -> str:
+            where = f"{stage.environment['PGSWARM_REGISTRY']}pgswarm/{image}:dev"
+            said = stage.docker("run", "--rm", "--entrypoint", words[0], where, *words[1:], deadline=60)
+            found = re.search(r"\d+\.\d+(\.\d+)?", said)
+            return found[0] if found else "unknown"
+
+        self._versions = {
+            "engine": stage.docker("version", "--format", "{{.Server.Version}}").strip(),
+            "PostgreSQL": inside("member", "postgres", "--version"),
+            "HAProxy": inside("router", "haproxy", "-v"),
+            "Python": inside("operator", "python3", "--version"),
+        }
 
     def write(self, part: str, figures: Json, took: float) -> None:
         kept = {
@@ -60,7 +82,7 @@ class Bench:
             "took": round(took, 1),
             "quick": self.quick,
             "commit": commit(),
-            "machine": machine(),
+            "machine": {**machine(), "versions": self._versions},
             "figures": figures,
         }
         _save(self.folder / f"{part}.json", kept)
@@ -116,7 +138,6 @@ def machine() -> Json:
         "cpu": cpu,
         "memory_gib": round(memory / 2**20),
         "kernel": platform.release(),
-        "python": platform.python_version(),
         "load": round(os.getloadavg()[2], 2),
     }
 

@@ -103,13 +103,14 @@ def _sample(whole: Whole, row: Row, ledger: Ledger, dice: Random) -> Json:
         whole.place_primary(on_leader=row.on_leader, deadline=REST)
     scene = faults.draw(whole, dice, victim=whole.primary())
     ledger.spread()
-    began = time.monotonic()
+    began, clock = time.monotonic(), time.time()
     row.strike(scene)
     try:
         ledger.wait_until_steady(STEADY, PAUSE, RESUMED)
         outage = ledger.gap(began)
         ledger.wait_for_all_writers(RESUMED)
         slowest = ledger.gap(began).slowest
+        elected = whole.elected_at(clock, scene.other_node) if row.on_leader else None
     finally:
         ended = time.monotonic()
         if row.lasts:
@@ -127,6 +128,7 @@ def _sample(whole: Whole, row: Row, ledger: Ledger, dice: Random) -> Json:
         "again": round(ledger.gap(ended).seconds, 3),
         "rest": round(time.monotonic() - ended, 1),
         "missing": len(ledger.missing(newest=True)),
+        "elected": None if elected is None else round(elected - clock, 3),
     }
 
 

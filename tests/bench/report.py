@@ -167,17 +167,18 @@ def _machine(kept: Kept) -> str:
             continue
         machine = one["machine"]
         where = f"{machine['cores']} cores ({machine['cpu']}), {machine['memory_gib']} GiB, Linux {machine['kernel']}"
-        note = " (quick: few samples)" if one["quick"] else ""
-        versions = ", ".join(f"{name} {version}" for name, version in machine.get("versions", {}).items())
-        rows.append((part + note, one["at"], f"{one['took'] / 60:.1f} min", one["commit"], f"{where}; {versions}"))
+        where += "".join(f", {name} {version}" for name, version in machine["versions"].items())
+        note = " (**quick: few samples**)" if one["quick"] else ""
+        load = f"{machine['load']:.1f}"
+        rows.append((part + note, one["at"], f"{one['took'] / 60:.1f} min", one["commit"], load, where))
     if not rows:
         return ""
-    places = {row[4] for row in rows}
-    if len(places) == 1:
-        return f"{places.pop()}. The lab: three Swarm nodes on this one machine.\n\n" + table(
-            ("part", "measured", "took", "commit"), [row[:4] for row in rows]
-        )
-    return table(("part", "measured", "took", "commit", "machine"), rows)
+    fullest = max((row[5] for row in rows), key=len)
+    head = ("part", "measured", "took", "commit", "load after it")
+    if all(fullest.startswith(row[5]) for row in rows):
+        lab = "The lab: three Swarm nodes on this one machine."
+        return f"{fullest}. {lab}\n\n{table(head, [row[:5] for row in rows])}\n"
+    return table((*head, "machine"), rows) + "\n"
 
 
 def _aims(kept: Kept) -> str:
@@ -216,6 +217,12 @@ def _outages(kept: Kept, part: str) -> str:
         text += (
             f" The floor, `kill -9` of a bare primary to the first write on its standby: median {seconds(least)}, "
             f"worst {seconds(max(values))}, n = {len(values)}."
+        )
+    if elections := [one for one in figures["samples"] if one.get("elected")]:
+        took, rest = [one["elected"] for one in elections], [one["outage"] - one["elected"] for one in elections]
+        text += (
+            f" Of the outages with Swarm's leader, Swarm's own election took {seconds(median(took))} in the median and "
+            f"{seconds(max(took))} at worst; what came after it, {seconds(median(rest))} and {seconds(max(rest))}."
         )
     return text + (
         " *Outage*: no write acknowledged for anybody, on any router. *Slowest writer*: the same for the unluckiest "

@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 from pgswarm.drill.ledger import Gap, Ledger
@@ -127,6 +128,17 @@ class Whole:
             if row.endswith(" Leader"):
                 return self.stage.nodes.index(row.split()[0]) + 1
         raise Broken("Swarm has no leader")
+
+    def elected_at(self, since: float, node: int) -> float | None:
+        """When Swarm's managers first elected a leader after `since` (seconds of the wall clock), as a node logs it."""
+        text = self.stage.lab("exec", str(node), "--", "grep", "-h", "elected leader", "/outside/dockerd.log")
+        for line in text.splitlines():
+            stamp = line.partition('time="')[2].partition('"')[0]
+            # Python reads microseconds, Docker writes nanoseconds.
+            moment = datetime.fromisoformat(f"{stamp[:26]}+00:00").timestamp()
+            if moment > since:
+                return moment
+        return None
 
     def wait_healthy(self, deadline: float = 240) -> dict[str, Any]:
         """Three counted members at rest, and a Swarm with a leader."""
