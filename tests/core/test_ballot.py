@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pgswarm.core.ballot import HANG_TIMEOUT, Health, ballot, health, raised
@@ -64,6 +66,8 @@ def test_a_serving_primary_is_neither_lost_nor_coming() -> None:
 
 def test_a_primary_whose_process_was_seen_to_end_is_lost_after_the_grace() -> None:
     assert not judged(TWO, world(TWO, heard(primary(TWO), ago=0.2, closed=0.1))).lost
+    refused = replace(heard(primary(TWO), ago=0.1, closed=0.01), vacant=True)
+    assert judged(TWO, world(TWO, refused)).lost
     found = judged(TWO, world(TWO, heard(primary(TWO), ago=0.2, closed=0.2)))
     assert found.lost
     assert "closed its connection" in found.reason

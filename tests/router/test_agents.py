@@ -92,6 +92,18 @@ async def test_the_first_end_of_a_process_is_the_one_that_is_told_however_often_
     first = await notes.until_connected(False)
     await notes.until_why("ECONNREFUSED")
     assert watch.sighting.closed_at == first.closed_at
+    assert watch.sighting.vacant
+
+
+async def test_a_refusal_at_another_address_proves_nothing_of_the_one_that_was_heard(
+    member: Member, watch: Watch[MemberReport], notes: Notes
+) -> None:
+    """Swarm has made a new container, whose agent does not listen yet."""
+    watch.aim("127.0.0.1")
+    await notes.until_why("ECONNREFUSED")
+    await anyio.sleep(0.5)  # several attempts
+    assert watch.sighting.is_gone
+    assert not watch.sighting.vacant
 
 
 async def test_silence_is_not_taken_for_an_end(member: Member, watch: Watch[MemberReport], notes: Notes) -> None:

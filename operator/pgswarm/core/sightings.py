@@ -33,6 +33,8 @@ class Sighting(Generic[R]):
     """A stream is open from which at least one report has come."""
     closed_at: float | None = None
     """When the agent's process was seen to be gone (EOF, reset, refused); None again with its next report."""
+    vacant: bool = False
+    """After that end, another connection to the same address was refused: nobody listens there any more."""
     why: str = "not heard yet"
     """Why there is no stream, in plain words; empty while connected."""
 

@@ -23,7 +23,8 @@ from pgswarm.core.swarmview import SwarmView
 from pgswarm.core.tenure import Standing
 
 CLOSED_GRACE = 0.15
-"""Seconds that a closed stream may take to be open again before its agent counts as gone."""
+"""Seconds that a closed stream may take to be open again before its agent counts as gone, unless another connection was
+refused at the same address: then nobody listens there, and there is nothing to wait for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +136,8 @@ class World:
         if sighting is None or sighting.report is None:
             return f"{member} has not been heard yet" + (f" ({sighting.why})" if sighting and sighting.why else "")
         closed = None if sighting.connected or sighting.closed_at is None else max(sighting.closed_at, self.awake_since)
-        if sighting.closed_at is not None and closed is not None and now - closed >= CLOSED_GRACE:
+        refused = sighting.vacant and closed == sighting.closed_at
+        if sighting.closed_at is not None and closed is not None and (refused or now - closed >= CLOSED_GRACE):
             return f"{member} closed its connection {now - sighting.closed_at:.1f} s ago ({sighting.why})"
         if now - since > self.detection:
             return f"{member} has been silent for {now - since:.1f} s"

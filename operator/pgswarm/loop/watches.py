@@ -102,6 +102,8 @@ def is_news(before: Sighting[R], after: Sighting[R]) -> bool:
     """Does this change deserve a pass?"""
     if (before.connected, before.closed_at, before.address) != (after.connected, after.closed_at, after.address):
         return True
+    if before.vacant != after.vacant:
+        return True
     old, new = before.report, after.report
     if old is new:
         return False  # a heartbeat

@@ -26,10 +26,10 @@ from pgswarm.core.orders import OrderMessage, RouterOrderMessage
 from pgswarm.core.reports import MemberReport, RouterReport
 from pgswarm.core.sightings import Sighting
 from pgswarm.errors import Failure, Refused
-from pgswarm.ports.calls import Answered, Closed, Line, Silent
+from pgswarm.ports.calls import Answered, Closed, Line, Silent, Vacant
 from pgswarm.wire import HEARTBEAT, Answer, GrantRequest, OperatorReport, PromiseRequest, decode_line
 
-__all__ = ["AgentClient", "Agents", "AnyReport", "Closed", "Silent", "Watch", "not_member"]
+__all__ = ["AgentClient", "Agents", "AnyReport", "Closed", "Silent", "Vacant", "Watch", "not_member"]
 
 AnyReport = MemberReport | RouterReport | OperatorReport
 
@@ -38,6 +38,9 @@ SILENCE = 3 * HEARTBEAT
 
 PAUSE_FIRST, PAUSE_LAST = 0.1, 1.0
 """Seconds between attempts to connect: doubled from the first to the last, back to the first with every report."""
+
+PAUSE_CLOSED = 0.02
+"""Seconds before the first attempt after a stream has ended: a refusal then proves that the process is gone."""
 
 
 class Agents(Protocol):
@@ -134,14 +137,16 @@ class Watch(Generic[R]):
         self._aimed = anyio.Event()
         self._scope = anyio.CancelScope()
         self._pause = PAUSE_FIRST
+        self._ended: str | None = None
+        """The address at which an open stream has ended."""
 
     def aim(self, address: str | None) -> None:
         """Look there from now on; None: nowhere. The same address again changes nothing."""
         if address == self.sighting.address:
             return
         why = f"no stream to {address} yet" if address else "no address known"
-        self._tell(replace(self.sighting, address=address, connected=False, why=why))
-        self._pause = PAUSE_FIRST
+        self._tell(replace(self.sighting, address=address, connected=False, vacant=False, why=why))
+        self._ended, self._pause = None, PAUSE_FIRST
         self._aimed.set()
         self._scope.cancel()
 
@@ -171,8 +176,12 @@ class Watch(Generic[R]):
                     self._hear(address, report)
         except Closed as exc:
             # The first one counts: a kernel that refuses again and again is the same death.
-            closed_at = anyio.current_time() if self.sighting.closed_at is None else self.sighting.closed_at
-            self._lose(replace(self.sighting, connected=False, closed_at=closed_at, why=exc.reason))
+            known = self.sighting
+            closed_at = anyio.current_time() if known.closed_at is None else known.closed_at
+            vacant = known.vacant or (self._ended == address and isinstance(exc, Vacant))
+            if known.connected:
+                self._ended, self._pause = address, PAUSE_CLOSED
+            self._lose(replace(known, connected=False, closed_at=closed_at, vacant=vacant, why=exc.reason))
         except Failure as exc:
             self._lose(replace(self.sighting, connected=False, why=exc.reason))
         except Exception as exc:  # what nobody foresaw in one stream must not end the others
@@ -191,6 +200,7 @@ class Watch(Generic[R]):
             raise Refused(f"{address}:{self._port} is not {self.name}: {stranger}")
         if not self.sighting.connected:
             logger.info("{}: hearing it at {}", self.name, address)
+            self._ended = None
         self._pause = PAUSE_FIRST
         now = anyio.current_time()
         said_at = self.sighting.said_at if report is self.sighting.report else now

@@ -49,6 +49,10 @@ class Closed(Again):
     """The process at the other end is gone: its kernel said so."""
 
 
+class Vacant(Closed):
+    """Nobody listens there: its kernel lives and refused the connection."""
+
+
 class Silent(Again):
     """No word in time, or no way there. It may live."""
 
@@ -206,6 +210,7 @@ def _verdict(name: str, exc: BaseException) -> Closed | Silent:
     cause: BaseException | None = exc
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno in _GONE:
-            return Closed(f"{name}: {errno.errorcode[cause.errno]}")
+            kind = Vacant if cause.errno == errno.ECONNREFUSED else Closed
+            return kind(f"{name}: {errno.errorcode[cause.errno]}")
         cause = cause.__cause__ or cause.__context__
     return Silent(f"{name} cannot be reached: {exc}")
