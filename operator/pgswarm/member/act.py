@@ -20,7 +20,7 @@ from pgswarm.core import claim, duty
 from pgswarm.core.orders import Order
 from pgswarm.core.reports import Data
 from pgswarm.errors import Again, Refused
-from pgswarm.member import aside, ask, build, reign, settle, sql, state, tools, waldir, watching
+from pgswarm.member import aside, ask, build, grant, reign, settle, sql, state, tools, waldir, watching
 from pgswarm.member.config import secret
 from pgswarm.render import postgres as render
 from pgswarm.settings import REPLICATION_ROLE
@@ -281,8 +281,13 @@ async def _keep_aside(agent: Agent, order: Order, control: Mapping[str, str]) ->
 async def _promote(agent: Agent, order: Order) -> None:
     config = agent.config
     began = anyio.current_time()
+    let = not order.grant or agent.leave.lets_write()
     if order.sync.k:
         await reign.shut_out(config, agent.files, agent.postmaster)
+    elif not let:
+        await grant.empty(agent)
+    elif order.grant:
+        agent.leave.guard(agent, opening=True)
     planted = waldir.plant(config.wal, order.timeline)
     if planted:
         logger.info("planted history files of timelines {}", planted)
@@ -290,7 +295,7 @@ async def _promote(agent: Agent, order: Order) -> None:
     connection = await sql.connect(config)
     try:
         agent.ascended, agent.settled = True, False
-        agent.throne = reign.Throne(starts=agent.postmaster.starts, opened=not order.sync.k)
+        agent.throne = reign.Throne(starts=agent.postmaster.starts, opened=let and not order.sync.k)
         await sql.ask(connection, "SELECT pg_promote(false)")
         with anyio.move_on_after(PROMOTION) as patience:
             while True:

@@ -1,8 +1,8 @@
 """The agent as a whole: what it knows, what it says, and the one job that it has at a time.
 
-Five loops share this object, all in one task group: `_work` asks `duty` and does what it says, one cancellable job
+Six loops share this object, all in one task group: `_work` asks `duty` and does what it says, one cancellable job
 at a time; `watching` looks at PostgreSQL; `ruling` keeps a primary's sync setting and roles; `slots` keeps log for the
-others; `neighbours` asks them where there is no operator to say. Orders and promises
+others; `neighbours` asks them where there is no operator to say; `grant` asks for leave to write. Orders and promises
 come in by `take_order` and `take_promise`: made durable first, then the job that they overtake is cancelled and the
 loops are woken. Every change ends in `publish`, which tells every open stream at once.
 """
@@ -20,14 +20,29 @@ from loguru import logger
 
 from pgswarm import wire
 from pgswarm.core import duty
+from pgswarm.core import grant as rules
 from pgswarm.core.claim import member_of
-from pgswarm.core.memory import Memory, accept, accepted, consent
+from pgswarm.core.memory import Consented, Memory, Verdict, accept, accepted, consent
 from pgswarm.core.orders import Order, OrderMessage
 from pgswarm.core.reports import Data, MemberReport, Postgres, Problem, Progress, Role, Serving
 from pgswarm.core.wal import Position
 from pgswarm.errors import Again, Failure, Refused
-from pgswarm.member import act, aside, handover, neighbours, reign, ruling, slots, state, telling, waldir, watching
+from pgswarm.member import (
+    act,
+    aside,
+    grant,
+    handover,
+    neighbours,
+    reign,
+    ruling,
+    slots,
+    state,
+    telling,
+    waldir,
+    watching,
+)
 from pgswarm.member.config import Config
+from pgswarm.member.deadman import boottime
 from pgswarm.member.facts import Observer, Sight
 from pgswarm.member.files import Files
 from pgswarm.member.hearing import Hearing
@@ -81,6 +96,7 @@ class Agent:
         self.neighbours = neighbours.Neighbours(config)
         self.slots: tuple[str, ...] = ()
         self.kept = aside.kept(config)
+        self.leave = grant.Leave()
         self._lock = anyio.Lock()
         self._job: anyio.CancelScope | None = None
         self._wake = anyio.Event()
@@ -105,6 +121,8 @@ class Agent:
             return wire.Answer(accepted=False, reason=self._sealed, report=self._report)
         async with self._lock:
             verdict = accept(self.memory, order)
+            if verdict.ok and (why := self.leave.refused(self, order)):
+                verdict = Verdict(ok=False, reason=why)
             if not verdict.ok:
                 logger.warning("order refused: {}", verdict.reason)
                 return wire.Answer(accepted=False, reason=verdict.reason, report=self._report)
@@ -119,6 +137,7 @@ class Agent:
             self.neighbours.told(known, message.circumstances.contacts)
             first = self.heeded != order.key
             self.heeded = order.key
+            self.leave.guard(self)
         if is_new or first:
             logger.info("order accepted: {} of term {} revision {}", order.role, order.term, order.revision)
             self._overtake()
@@ -157,6 +176,40 @@ class Agent:
             return self._report
         raise Refused(f"term {request.term} is promised, but the end of the log is not known yet: {self._why}")
 
+    def take_grant(self, request: wire.GrantRequest) -> wire.Answer:
+        """An operator's leave to write on."""
+        leave = self.leave
+        if (request.cluster, request.member) != (self.memory.cluster, self.memory.member):
+            return wire.Answer(accepted=False, reason=f"this is {self.memory.member} of {self.memory.cluster}")
+        before, (leave.holding, verdict) = (
+            leave.lets_write(),
+            rules.given(leave.holding, self.memory, term=request.term, nonce=request.nonce, ttl=request.ttl),
+        )
+        leave.guard(self)
+        if not verdict.ok:
+            logger.warning("grant refused: {}", verdict.reason)
+        elif not before:
+            logger.info("a grant is held: {}", verdict.reason)
+        self.publish()
+        self.notify()
+        return wire.Answer(accepted=verdict.ok, reason=verdict.reason, report=self._report)
+
+    async def take_consent(self, request: wire.ConsentRequest) -> wire.Answer:
+        """A primary asks to write on without an operator; when and that it may is durable before it is answered."""
+        if self._sealed or request.member != self.memory.member:
+            return wire.Answer(accepted=False, reason=self._sealed or f"this is {self.memory.member}")
+        async with self._lock:
+            verdict = rules.may_lend(self.memory, cluster=request.cluster, term=request.term, primary=request.primary)
+            if verdict.ok:
+                now = Consented(node_boot=self.leave.node_boot, at=boottime())
+                try:
+                    await self._keep(self.memory.model_copy(update={"consented": now}))
+                except Refused as exc:
+                    verdict = Verdict(ok=False, reason=exc.reason)
+        logger.info("asked for consent: {}", verdict.reason)
+        self.publish()
+        return wire.Answer(accepted=verdict.ok, reason=verdict.reason)
+
     def is_settled(self) -> bool:
         """Is the position that is told final? Without data there is nothing that could change."""
         return self.settled if self.memory.told_data is Data.READY else self.postmaster.pid is None
@@ -182,7 +235,7 @@ class Agent:
     def publish(self) -> None:
         """Compose the report anew; tell everybody if it says something else."""
         report = telling.report(self, anyio.current_time(), self._report.sequence + 1)
-        if report == self._report.model_copy(update={"sequence": report.sequence}):
+        if report == self._report.model_copy(update={"sequence": report.sequence, "clock": report.clock}):
             return
         before, self._report = self._report, report
         if (before.serving, before.postgres, before.role) != (report.serving, report.postgres, report.role):
@@ -287,6 +340,7 @@ class Agent:
             tasks.start_soon(ruling.rule, self)
             tasks.start_soon(slots.keep, self)
             tasks.start_soon(neighbours.keep_asking, self)
+            tasks.start_soon(grant.keep, self)
 
     async def end(self) -> None:
         """SIGTERM: no further work, and a fast shutdown."""

@@ -34,6 +34,8 @@ class Door:
         return {
             ("PUT", "/order"): self._order,
             ("POST", "/promise"): self._promise,
+            ("PUT", "/grant"): self._grant,
+            ("POST", "/consent"): self._consent,
             ("GET", "/stream"): self._stream,
             ("GET", "/report"): self._report,
             ("GET", "/primary"): self._primary,
@@ -48,8 +50,7 @@ class Door:
         message = door.parsed(call, OrderMessage)
         if isinstance(message, Reply):
             return message
-        answer = await agent.take_order(message)
-        return Reply(body=answer.model_dump_json(), status=200 if answer.accepted else 409)
+        return _answered(await agent.take_order(message))
 
     async def _promise(self, call: Call) -> Reply:
         agent = self._admit(call)
@@ -64,6 +65,20 @@ class Door:
             answer = wire.Answer(accepted=False, reason=exc.reason, report=agent.report)
             return Reply(body=answer.model_dump_json(), status=409)
         return Reply(body=report.model_dump_json())
+
+    async def _grant(self, call: Call) -> Reply:
+        agent = self._admit(call)
+        if isinstance(agent, Reply):
+            return agent
+        request = door.parsed(call, wire.GrantRequest)
+        return request if isinstance(request, Reply) else _answered(agent.take_grant(request))
+
+    async def _consent(self, call: Call) -> Reply:
+        agent = self._admit(call)
+        if isinstance(agent, Reply):
+            return agent
+        request = door.parsed(call, wire.ConsentRequest)
+        return request if isinstance(request, Reply) else _answered(await agent.take_consent(request))
 
     async def _report(self, call: Call) -> Reply:
         agent = self._admit(call)
@@ -105,6 +120,10 @@ class Door:
             return door.refusal(status, f"{self.problem.code}: {self.problem.text}")
         self.agent.hearing.note_caller(call.caller, anyio.current_time())
         return self.agent
+
+
+def _answered(answer: wire.Answer) -> Reply:
+    return Reply(body=answer.model_dump_json(), status=200 if answer.accepted else 409)
 
 
 async def _lines(agent: Agent, call: Call) -> AsyncIterator[bytes]:

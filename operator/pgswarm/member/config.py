@@ -37,6 +37,8 @@ class Config:
     replication_password_file: Path = Path(settings.REPLICATION_PASSWORD_FILE)
     bindir: Path
     socket_dir: Path
+    task: str = ""
+    """The Swarm task that this container belongs to; empty if nobody said so."""
     names: tuple[str, ...] = ()
     """What resolves to the members of the cluster, in place of its name on the control network."""
 
@@ -106,6 +108,7 @@ def from_environment(env: Mapping[str, str]) -> Config:
         ),
         bindir=_bindir(env),
         socket_dir=_socket_dir(env, volume),
+        task=env.get("PGSWARM_TASK", ""),
         names=tuple(name.strip() for name in env.get("PGSWARM_MEMBERS", "").split(",") if name.strip()),
     )
 

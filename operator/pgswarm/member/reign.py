@@ -12,6 +12,7 @@ waits for nobody opens at once.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import LiteralString
 
@@ -56,8 +57,10 @@ class Throne:
     setting: str | None = None  # the synchronous_standby_names that is in force
 
 
-async def hold(config: Config, files: Files, postmaster: Postmaster, throne: Throne, order: Order) -> None:
-    """Bring the sync setting of `order` into force and open the doors. Returns when both are so."""
+async def hold(
+    config: Config, files: Files, postmaster: Postmaster, throne: Throne, order: Order, gate: Callable[[], None]
+) -> None:
+    """Bring the sync setting of `order` into force and open the doors, if `gate` lets. Returns when both are so."""
     connection = await sql.connect(config)
     try:
         await _check_timeline(connection, order)
@@ -71,7 +74,7 @@ async def hold(config: Config, files: Files, postmaster: Postmaster, throne: Thr
             if files.sync != "":
                 await _set(config, files, postmaster, connection, "")
             throne.in_force, throne.setting = await _force(connection, order), ""
-            await _open(config, files, postmaster, throne)
+            await let_in(config, files, postmaster, throne, gate)
             return
         if not throne.armed:
             throne.why = "arming: no commit has been seen waiting yet"
@@ -88,7 +91,7 @@ async def hold(config: Config, files: Files, postmaster: Postmaster, throne: Thr
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_say_in_force, connection, since, throne, order)
             await _commit_once(config)
-            await _open(config, files, postmaster, throne)
+            await let_in(config, files, postmaster, throne, gate)
     finally:
         sql.drop(connection)
 
@@ -120,6 +123,14 @@ async def shut_out(config: Config, files: Files, postmaster: Postmaster) -> None
             await anyio.sleep(POLL)
     finally:
         sql.drop(connection)
+
+
+async def close_doors(config: Config, files: Files, postmaster: Postmaster, connection: sql.Connection) -> None:
+    """Let nobody in any more; who is inside is the caller's to turn out."""
+    [[before]] = await sql.ask(connection, "SELECT clock_timestamp()")
+    files.doors(open_to_clients=False)
+    postmaster.reload()
+    await _loaded(config, before, None)
 
 
 async def _check_timeline(connection: sql.Connection, order: Order) -> None:
@@ -260,10 +271,13 @@ async def _force(connection: sql.Connection, order: Order) -> InForce:
     return InForce(term=order.term, revision=order.revision, since=parse_lsn(text))
 
 
-async def _open(config: Config, files: Files, postmaster: Postmaster, throne: Throne) -> None:
+async def let_in(
+    config: Config, files: Files, postmaster: Postmaster, throne: Throne, gate: Callable[[], None]
+) -> None:
     """Let clients in."""
     if throne.opened:
         return
+    gate()
     if files.doors(open_to_clients=True):
         connection = await sql.connect(config)
         try:

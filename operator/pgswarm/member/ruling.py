@@ -15,7 +15,7 @@ from loguru import logger
 from pgswarm.core import duty
 from pgswarm.core.orders import Order
 from pgswarm.errors import Again, Failure, Refused
-from pgswarm.member import act, reign
+from pgswarm.member import act, grant, reign
 
 if TYPE_CHECKING:
     from pgswarm.member.agent import Agent
@@ -75,7 +75,8 @@ async def _once(agent: Agent, throne: reign.Throne, order: Order) -> None:
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_tell, agent, throne)
-            await reign.hold(config, agent.files, agent.postmaster, throne, order)
+            await grant.until_let(agent, order)
+            await reign.hold(config, agent.files, agent.postmaster, throne, order, lambda: grant.gate(agent))
             tasks.cancel_scope.cancel()
     except ExceptionGroup as group:
         # Not `except*`: what is raised there comes out in a group again, and nobody would catch it.

@@ -10,6 +10,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from pgswarm.core.reports import MemberReport, Postgres, Role, Serving
+from pgswarm.member.deadman import boottime
 
 if TYPE_CHECKING:
     from pgswarm.member.agent import Agent
@@ -67,6 +68,11 @@ def report(agent: Agent, now: float, sequence: int) -> MemberReport:
         yields=agent.yields if agent.role is Role.PRIMARY else 0,
         in_force=agent.throne.in_force if agent.throne and agent.role is Role.PRIMARY else None,
         walsenders=sight.walsenders if sight else (),
+        task=agent.config.task,
+        asks=agent.leave.holding.nonce if agent.leave.asks else "",
+        granted=agent.leave.lets_write(),
+        clock=boottime(),
+        consented=agent.leave.consented_at(memory.consented),
         upstream=agent.upstream.primary if agent.upstream and streaming else None,
         slots=agent.slots,
         lag=sight.behind if sight and sight.recovery else None,
@@ -92,8 +98,10 @@ def _as_primary(agent: Agent, now: float) -> tuple[Serving, str]:
         return Serving.NONE, agent.throne.why if agent.throne else "not open yet"
     if agent.yields:
         return Serving.NONE, f"about to hand over to term {agent.yields}"
+    if order.grant and not agent.leave.lets_write():
+        return Serving.NONE, "no grant to write"
     timeout = agent.memory.circumstances.settings.isolation_timeout
-    is_replaceable = order.sync.k > 0
+    is_replaceable = order.sync.k > 0 or order.grant
     if (order.peers or is_replaceable) and agent.hearing.is_isolated(now, timeout, replaceable=is_replaceable):
         return Serving.NONE, "isolated: neither an operator nor a streaming standby was heard"
     return Serving.PRIMARY, f"primary of term {order.term}"
