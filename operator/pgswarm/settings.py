@@ -9,6 +9,10 @@ LABEL_WANTED = "pgswarm.wanted"
 LABEL_RECORD = "pgswarm.record"
 LABEL_IMAGE = "pgswarm.image"  # the reference as it was given, a space, and what it was resolved to
 LABEL_SPEC = "pgswarm.spec"
+LABEL_TENURE = "pgswarm.tenure"
+
+TENURE_CONFIG = "pgswarm-tenure"
+"""The one Swarm config that says which operator may grant; there only once a cluster was async."""
 
 CONTROL_NETWORK = "pgswarm-control"
 CONTROL_SECRET = "pgswarm-control"

@@ -44,7 +44,8 @@ def test_a_member_finds_its_secrets_where_the_agent_looks() -> None:
 
 
 def test_no_secret_is_in_the_environment() -> None:
-    assert container(member())["Env"] == ["PGSWARM_CLUSTER=main", "PGSWARM_MEMBER=pg-1"]
+    names = ["PGSWARM_CLUSTER=main", "PGSWARM_MEMBER=pg-1", "PGSWARM_TASK={{.Task.ID}}"]
+    assert container(member())["Env"] == names
 
 
 def test_a_member_has_time_to_stop_and_an_init_that_reaps() -> None:

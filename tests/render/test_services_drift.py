@@ -64,7 +64,8 @@ def test_an_environment_is_told_by_its_names_only() -> None:
     found = copy.deepcopy(member())
     container(found)["Env"] = ["PGSWARM_CLUSTER=other", "PASSWORD=hunter2"]
     (said,) = drift.drift(live(found), member())
-    assert said == "environment: PASSWORD was added, PGSWARM_MEMBER is missing, PGSWARM_CLUSTER was changed"
+    missing = "PGSWARM_MEMBER is missing, PGSWARM_TASK is missing"
+    assert said == f"environment: PASSWORD was added, {missing}, PGSWARM_CLUSTER was changed"
 
 
 def test_a_document_that_changed_is_not_a_hand() -> None:

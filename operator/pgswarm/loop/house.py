@@ -22,11 +22,13 @@ from pgswarm.loop.clockwork import Clockwork
 from pgswarm.loop.listing import Listing
 from pgswarm.loop.observe import Images, Lookout
 from pgswarm.loop.peers import Peers
+from pgswarm.loop.tenure import Keeper
 from pgswarm.loop.worker import Worker
 from pgswarm.ports import documents
 from pgswarm.ports.agents import Agents
 from pgswarm.ports.records import Records
 from pgswarm.ports.swarm import Swarm
+from pgswarm.ports.tenures import Tenures
 from pgswarm.wire import OperatorReport
 
 BEGIN_AGAIN = 2.0
@@ -49,7 +51,14 @@ class House:
     """Everything that one operator process holds."""
 
     def __init__(
-        self, identity: Identity, swarm: Swarm, records: Records, agents: Agents, images: Images, folder: Path | None
+        self,
+        identity: Identity,
+        swarm: Swarm,
+        records: Records,
+        agents: Agents,
+        images: Images,
+        folder: Path | None,
+        tenures: Tenures | None = None,
     ) -> None:
         self.identity = identity
         self.workers: dict[str, Worker] = {}
@@ -58,6 +67,7 @@ class House:
         self.clockwork = Clockwork()
         self.began = anyio.current_time()
         self.peers = Peers(identity.name, identity.node_id, agents, self.listing, self.ring)
+        self.tenure = Keeper(identity.name, tenures, self.peers, self._lookouts, self.ring) if tenures else None
         self._swarm = swarm
         self._records = records
         self._agents = agents
@@ -78,6 +88,8 @@ class House:
             tasks.start_soon(self._lasting, "watching the other operators", partial(self.peers.run, tasks))
             tasks.start_soon(self._lasting, "listing Swarm", self.listing.run)
             tasks.start_soon(self._lasting, "listening to Docker's events", self.listing.events)
+            if self.tenure is not None:
+                tasks.start_soon(self._lasting, "keeping the tenure", self.tenure.run)
             if self._folder is not None:
                 tasks.start_soon(self._lasting, "watching documents", partial(self._watch, self._folder))
 
@@ -93,6 +105,9 @@ class House:
             worker.lookout.unheard for worker in self.workers.values()
         ):
             await anyio.sleep(0.05)
+
+    def _lookouts(self) -> dict[str, Lookout]:
+        return {name: worker.lookout for name, worker in self.workers.items()}
 
     def ring(self) -> None:
         """Wake every worker."""
@@ -162,7 +177,7 @@ class House:
             lookout = Lookout(cluster, self.identity.name, self._agents, self.listing, self._images)
             lookout.keep(self.listing.of(cluster), self.listing.read_at)
             hands = Hands(lookout, self.listing, self._swarm, self._records, self._agents, self._slow)
-            worker = Worker(lookout, hands, self.peers, self.clockwork)
+            worker = Worker(lookout, hands, self.peers, self.clockwork, self.tenure)
             hands.still_wants = worker.still_wants
             self.workers[cluster] = worker
             if self._tasks is not None:

@@ -44,7 +44,7 @@ class Peers:
         before: list[Candidate] = []
         while True:
             self._watches.keep(self._others(), tasks)
-            candidates = self._candidates()
+            candidates = self.candidates()
             if candidates != before:
                 before = candidates
                 self._changed()
@@ -68,10 +68,10 @@ class Peers:
     def leader(self, record: object) -> str | None:
         """The name of the operator that acts for a cluster with this record; None if it is this one."""
         place = record.place(record.primary_member) if isinstance(record, Record) else None
-        chosen = leader(self._candidates(), place.node_id if place else None)
+        chosen = leader(self.candidates(), place.node_id if place else None)
         return None if chosen == self.name else chosen
 
-    def _candidates(self) -> list[Candidate]:
+    def candidates(self) -> list[Candidate]:
         """Everyone who may act, as far as is known at this moment."""
         now = anyio.current_time()
         candidates = [Candidate(name=self.name, node_id=self.node_id, able=self._listing.able)]

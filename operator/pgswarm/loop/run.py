@@ -26,6 +26,7 @@ from pgswarm.ports import door
 from pgswarm.ports.agents import AgentClient
 from pgswarm.ports.records import SwarmRecords
 from pgswarm.ports.swarm import DockerSwarm, Here
+from pgswarm.ports.tenures import SwarmTenures
 from pgswarm.settings import CONTROL_SECRET
 from pgswarm.wire import OPERATOR_PORT, SECRET_FILE
 
@@ -72,7 +73,8 @@ async def build(options: Options) -> House:
         name=os.environ.get("PGSWARM_TASK") or socket.gethostname(), node_id=here.node_id, node_name=here.node_name
     )
     images = Images(member=options.member_image, router=options.router_image)
-    return House(identity, swarm, SwarmRecords(swarm.engine), AgentClient(secret), images, options.documents)
+    records, tenures = SwarmRecords(swarm.engine), SwarmTenures(swarm.engine)
+    return House(identity, swarm, records, AgentClient(secret), images, options.documents, tenures)
 
 
 def read_secret(path: Path) -> str:

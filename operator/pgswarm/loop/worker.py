@@ -24,6 +24,7 @@ from pgswarm.loop.act import Hands
 from pgswarm.loop.clockwork import Clockwork
 from pgswarm.loop.observe import Lookout
 from pgswarm.loop.peers import Peers
+from pgswarm.loop.tenure import Keeper, is_granted
 
 BRIEF_TICK = 0.03
 """Seconds between two looks while a stream has just closed, and it is about to be known whether its agent is gone."""
@@ -66,7 +67,9 @@ class Worked:
 class Worker:
     """Reconciles one cluster for as long as it runs."""
 
-    def __init__(self, lookout: Lookout, hands: Hands, peers: Peers, clockwork: Clockwork) -> None:
+    def __init__(
+        self, lookout: Lookout, hands: Hands, peers: Peers, clockwork: Clockwork, tenure: Keeper | None = None
+    ) -> None:
         self.lookout = lookout
         self.plan = steps.NOTHING
         self.world: World | None = None
@@ -78,6 +81,7 @@ class Worker:
         self._hands = hands
         self._peers = peers
         self._clockwork = clockwork
+        self._tenure = tenure
         self._busy: set[str] = set()
         self._log = logger.bind(cluster=lookout.cluster)
 
@@ -97,8 +101,11 @@ class Worker:
 
     def one_pass(self, tasks: TaskGroup, now: float) -> World:
         """Look, plan, and begin every step whose key is free."""
-        leader = self._peers.leader(self.lookout.record)
-        world = self.lookout.world(tasks, now, leader, self._clockwork.awake_since(now))
+        tenure, record = self._tenure, self.lookout.record
+        granted = tenure is not None and is_granted(self.lookout)
+        leader = tenure.leader() if tenure is not None and granted else self._peers.leader(record)
+        standing = tenure.standing() if tenure is not None else None
+        world = self.lookout.world(tasks, now, leader, self._clockwork.awake_since(now), standing)
         plan = plan_.plan(world, now)
         self._say(plan)
         self.world, self.plan = world, plan
@@ -125,7 +132,8 @@ class Worker:
             self._note_failure(step, title, f"{type(exc).__name__}: {exc}", None)
             return False
         else:
-            self._log.info("{}: {}: {} ({})", self.lookout.cluster, title, text, step.reason)
+            level = "DEBUG" if isinstance(step, steps.SendGrant) else "INFO"  # every few seconds, for ever
+            self._log.log(level, "{}: {}: {} ({})", self.lookout.cluster, title, text, step.reason)
             self.failed.pop(step.key, None)
             self._warned.pop(step.key, None)
             before = self._worked.get(step.key)

@@ -10,7 +10,7 @@ loops are woken. Every change ends in `publish`, which tells every open stream a
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import anyio
 import anyio.lowlevel
@@ -20,9 +20,7 @@ from loguru import logger
 
 from pgswarm import wire
 from pgswarm.core import duty
-from pgswarm.core import grant as rules
-from pgswarm.core.claim import member_of
-from pgswarm.core.memory import Consented, Memory, Verdict, accept, accepted, consent
+from pgswarm.core.memory import Memory, Verdict, accept, accepted, consent
 from pgswarm.core.orders import Order, OrderMessage
 from pgswarm.core.reports import Data, MemberReport, Postgres, Problem, Progress, Role, Serving
 from pgswarm.core.wal import Position
@@ -42,11 +40,11 @@ from pgswarm.member import (
     watching,
 )
 from pgswarm.member.config import Config
-from pgswarm.member.deadman import boottime
 from pgswarm.member.facts import Observer, Sight
 from pgswarm.member.files import Files
 from pgswarm.member.hearing import Hearing
 from pgswarm.member.postmaster import Postmaster
+from pgswarm.member.setbacks import Setbacks
 
 PROMISE_PATIENCE = 25.0
 """Seconds for the end of the log to be known before a promise is answered with 'not yet'."""
@@ -102,9 +100,7 @@ class Agent:
         self._wake = anyio.Event()
         self._poke = anyio.Event()
         self._changed = anyio.Event()
-        self._failures = 0
-        self._failed: type[duty.Action] | None = None
-        self._not_before = 0.0
+        self._setbacks = Setbacks()
         self.refused_digest = ""
         self._why = ""
         if sealed:
@@ -176,39 +172,18 @@ class Agent:
             return self._report
         raise Refused(f"term {request.term} is promised, but the end of the log is not known yet: {self._why}")
 
-    def take_grant(self, request: wire.GrantRequest) -> wire.Answer:
-        """An operator's leave to write on."""
-        leave = self.leave
-        if (request.cluster, request.member) != (self.memory.cluster, self.memory.member):
-            return wire.Answer(accepted=False, reason=f"this is {self.memory.member} of {self.memory.cluster}")
-        before, (leave.holding, verdict) = (
-            leave.lets_write(),
-            rules.given(leave.holding, self.memory, term=request.term, nonce=request.nonce, ttl=request.ttl),
-        )
-        leave.guard(self)
-        if not verdict.ok:
-            logger.warning("grant refused: {}", verdict.reason)
-        elif not before:
-            logger.info("a grant is held: {}", verdict.reason)
-        self.publish()
-        self.notify()
-        return wire.Answer(accepted=verdict.ok, reason=verdict.reason, report=self._report)
-
-    async def take_consent(self, request: wire.ConsentRequest) -> wire.Answer:
-        """A primary asks to write on without an operator; when and that it may is durable before it is answered."""
-        if self._sealed or request.member != self.memory.member:
-            return wire.Answer(accepted=False, reason=self._sealed or f"this is {self.memory.member}")
+    async def amend(self, decide: Callable[[Memory], tuple[Verdict, Memory]]) -> Verdict:
+        """Put a question to the memory and make durable what it changes, with nothing in between."""
+        if self._sealed:
+            return Verdict(ok=False, reason=self._sealed)
         async with self._lock:
-            verdict = rules.may_lend(self.memory, cluster=request.cluster, term=request.term, primary=request.primary)
-            if verdict.ok:
-                now = Consented(node_boot=self.leave.node_boot, at=boottime())
+            verdict, renewed = decide(self.memory)
+            if renewed != self.memory:
                 try:
-                    await self._keep(self.memory.model_copy(update={"consented": now}))
+                    await self._keep(renewed)
                 except Refused as exc:
-                    verdict = Verdict(ok=False, reason=exc.reason)
-        logger.info("asked for consent: {}", verdict.reason)
-        self.publish()
-        return wire.Answer(accepted=verdict.ok, reason=verdict.reason)
+                    return Verdict(ok=False, reason=exc.reason)
+        return verdict
 
     def is_settled(self) -> bool:
         """Is the position that is told final? Without data there is nothing that could change."""
@@ -355,9 +330,9 @@ class Agent:
             await anyio.lowlevel.checkpoint()
             self._wake = anyio.Event()
             now = anyio.current_time()
-            action = duty.duty(self._facts(), now)
-            if type(action) is self._failed and now < self._not_before:
-                action = duty.Rest(reason=f"{action.reason} (again in a moment)", until=self._not_before)
+            action = duty.duty(telling.facts(self), now)
+            if (until := self._setbacks.until(action, now)) is not None:
+                action = duty.Rest(reason=f"{action.reason} (again in a moment)", until=until)
             if isinstance(action, duty.Rest):
                 await self._rest(action, now)
             else:
@@ -393,57 +368,20 @@ class Agent:
                 self._job = None
                 self.progress = None
         if failure is not None:
-            self._note_failure(action, failure)
+            if (problem := self._setbacks.note(action, failure)) is not None:
+                self.problems["work"] = problem
         elif not scope.cancelled_caught:
-            self._failures, self._failed = 0, None
+            self._setbacks.clear()
             self.problems.pop("work", None)
         self.publish()
         self.notify()
 
-    def _note_failure(self, action: duty.Action, failure: Failure) -> None:
-        self._failures = self._failures + 1 if self._failed is type(action) else 1
-        self._failed = type(action)
-        asked = failure.after if isinstance(failure, Again) else 1.0
-        pause = duty.pause_after(action, self._failures, asked)
-        self._not_before = anyio.current_time() + pause
-        if self._failures in (1, 10, 100):
-            logger.warning("{} ({} times), again in {:.1f} s", failure.reason, self._failures, pause)
-        disk = "disk full" in failure.reason
-        if disk or isinstance(action, duty.Create | duty.Clone | duty.Rewind | duty.Promote) or self._failures >= 10:
-            code = "disk-full" if disk else f"{type(action).__name__.lower()}-failed"
-            self.problems["work"] = Problem(code=code, text=failure.reason)
-
     def _overtake(self) -> None:
         """A newer word: whatever is being done is done for an older one."""
-        self._failures, self._failed = 0, None
+        self._setbacks.clear()
         if self._job is not None:
             self._job.cancel()
         self._wake.set()
-
-    def _facts(self) -> duty.Facts:
-        order = self.order
-        postmaster = self.postmaster
-        contacts = self.memory.circumstances.contacts
-        return duty.Facts(
-            memory=self.memory,
-            heeded=order is not None and self.heeded == order.key,
-            resumed=order is not None and self.resumed == order.key,
-            heard=self.neighbours.heard,
-            began_at=self.began_at,
-            postgres=postmaster.state,
-            began=postmaster.began,
-            role=self.role,
-            position=self.position,
-            settled=self.settled,
-            closed=self.closed,
-            begun=self.is_begun(),
-            upstream=self.upstream,
-            address=self.neighbours.address(member_of(order.primary), contacts) if order else None,
-            trouble=postmaster.trouble,
-            follow_failures=self.follow_failures,
-            crashes=postmaster.crashes,
-            ended_at=postmaster.ended_at,
-        )
 
     async def _keep(self, memory: Memory) -> None:
         with anyio.CancelScope(shield=True):

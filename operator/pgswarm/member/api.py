@@ -16,6 +16,7 @@ from pgswarm import wire
 from pgswarm.core.orders import OrderMessage
 from pgswarm.core.reports import MemberReport, Problem, Serving
 from pgswarm.errors import Refused
+from pgswarm.member import grant
 from pgswarm.member.agent import Agent
 from pgswarm.member.hearing import silent_for
 from pgswarm.ports import door
@@ -71,14 +72,14 @@ class Door:
         if isinstance(agent, Reply):
             return agent
         request = door.parsed(call, wire.GrantRequest)
-        return request if isinstance(request, Reply) else _answered(agent.take_grant(request))
+        return request if isinstance(request, Reply) else _answered(grant.taken(agent, request))
 
     async def _consent(self, call: Call) -> Reply:
         agent = self._admit(call)
         if isinstance(agent, Reply):
             return agent
         request = door.parsed(call, wire.ConsentRequest)
-        return request if isinstance(request, Reply) else _answered(await agent.take_consent(request))
+        return request if isinstance(request, Reply) else _answered(await grant.lent(agent, request))
 
     async def _report(self, call: Call) -> Reply:
         agent = self._admit(call)

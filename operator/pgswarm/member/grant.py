@@ -6,7 +6,7 @@ sets it anew. When little is left the doors are closed, everybody inside is turn
 coming in, and that is seen before the timer is taken away. PostgreSQL itself goes on, and its standbys with it, so that
 the next grant opens the doors in milliseconds. A PostgreSQL that cannot be emptied in time is ended.
 
-What comes in comes through `agent`; `ruling` and `act` wait here before they open the doors; `keep` does the rest.
+What comes in comes from `api`; `ruling` and `act` wait here before they open the doors; `keep` does the rest.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from pgswarm import wire
 from pgswarm.core import grant as rules
-from pgswarm.core.memory import Consented
+from pgswarm.core.memory import Consented, Memory, Verdict
 from pgswarm.core.orders import Order
 from pgswarm.core.reports import Role
 from pgswarm.errors import Again, Failure, Refused
@@ -102,6 +102,39 @@ class Leave:
         if agent.role is not Role.PRIMARY or agent.throne is None or not agent.throne.opened or self.lets_write():
             return ""
         return "no grant is held, and clients are inside: such an order is accepted as soon as one is held"
+
+
+def taken(agent: Agent, request: wire.GrantRequest) -> wire.Answer:
+    """An operator's leave to write on."""
+    leave, memory = agent.leave, agent.memory
+    if (request.cluster, request.member) != (memory.cluster, memory.member):
+        return wire.Answer(accepted=False, reason=f"this is {memory.member} of {memory.cluster}")
+    before = leave.lets_write()
+    leave.holding, verdict = rules.given(leave.holding, memory, term=request.term, nonce=request.nonce, ttl=request.ttl)
+    leave.guard(agent)
+    if not verdict.ok:
+        logger.warning("grant refused: {}", verdict.reason)
+    elif not before:
+        logger.info("a grant is held: {}", verdict.reason)
+    agent.publish()
+    agent.notify()
+    return wire.Answer(accepted=verdict.ok, reason=verdict.reason, report=agent.report)
+
+
+async def lent(agent: Agent, request: wire.ConsentRequest) -> wire.Answer:
+    """A primary asks to write on without an operator; when and that it may is durable before it is answered."""
+
+    def decide(memory: Memory) -> tuple[Verdict, Memory]:
+        if request.member != memory.member:
+            return Verdict(ok=False, reason=f"this is {memory.member}"), memory
+        verdict = rules.may_lend(memory, cluster=request.cluster, term=request.term, primary=request.primary)
+        now = Consented(node_boot=agent.leave.node_boot, at=boottime())
+        return verdict, memory.model_copy(update={"consented": now}) if verdict.ok else memory
+
+    verdict = await agent.amend(decide)
+    logger.info("asked for consent: {}", verdict.reason)
+    agent.publish()
+    return wire.Answer(accepted=verdict.ok, reason=verdict.reason)
 
 
 async def until_let(agent: Agent, order: Order) -> None:

@@ -1,4 +1,4 @@
-"""What the agent says of itself: the report, and whether clients may be sent here, with the reason.
+"""What the agent says of itself: the report, whether clients may be sent here and why, the facts for its next duty.
 
 Nothing is asked here and nothing waits: everything is what the agent knows at this moment, so the door can answer
 whatever PostgreSQL does.
@@ -9,6 +9,8 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
+from pgswarm.core import duty
+from pgswarm.core.claim import member_of
 from pgswarm.core.reports import MemberReport, Postgres, Role, Serving
 from pgswarm.member.deadman import boottime
 
@@ -84,6 +86,33 @@ def report(agent: Agent, now: float, sequence: int) -> MemberReport:
         version=agent.version,
         disk_free=usage.free >> 20 << 20,
         disk_total=usage.total,
+    )
+
+
+def facts(agent: Agent) -> duty.Facts:
+    """What its next duty follows from."""
+    order = agent.order
+    postmaster = agent.postmaster
+    contacts = agent.memory.circumstances.contacts
+    return duty.Facts(
+        memory=agent.memory,
+        heeded=order is not None and agent.heeded == order.key,
+        resumed=order is not None and agent.resumed == order.key,
+        heard=agent.neighbours.heard,
+        began_at=agent.began_at,
+        postgres=postmaster.state,
+        began=postmaster.began,
+        role=agent.role,
+        position=agent.position,
+        settled=agent.settled,
+        closed=agent.closed,
+        begun=agent.is_begun(),
+        upstream=agent.upstream,
+        address=agent.neighbours.address(member_of(order.primary), contacts) if order else None,
+        trouble=postmaster.trouble,
+        follow_failures=agent.follow_failures,
+        crashes=postmaster.crashes,
+        ended_at=postmaster.ended_at,
     )
 
 
