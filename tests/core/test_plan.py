@@ -206,6 +206,23 @@ def test_a_router_is_told_who_is_primary_until_it_heeds_this_revision() -> None:
     assert plan(after(healthy(routers={"r1": router(heeded=(1, 5))})), NOW).at_rest
 
 
+def vouched(primary_heard_ago: float, **said: Any) -> int:
+    """What a router that sends writers nowhere is told of the primary."""
+    one = router(haproxy="running", **said)
+    seen = world(OF, heard(primary(OF, "b"), ago=primary_heard_ago), standby(OF, "b"), standby(OF, "c"))
+    orders = [s for s in plan(replace(seen, routers={"r1": one}), NOW).steps if isinstance(s, SendRouterOrder)]
+    return orders[0].message.vouched if orders else 0
+
+
+def test_a_router_that_is_alone_in_not_hearing_the_primary_is_told_so() -> None:
+    assert vouched(0.3)
+    assert not vouched(0.3, primary=OF.primary, address="10.0.0.1")
+
+
+def test_nobody_vouches_for_a_primary_that_he_has_not_heard_just_now() -> None:
+    assert not vouched(2.0)
+
+
 def test_problems_and_progress_of_agents_are_waited_for_in_their_words() -> None:
     seen = world(
         OF,

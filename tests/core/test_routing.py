@@ -15,6 +15,7 @@ from pgswarm.core.routing import (
     CUT_SILENT,
     CUT_TURNED_AWAY,
     HOLD_AFTER,
+    VOUCHED,
     RoutePlan,
     Seen,
     Target,
@@ -87,6 +88,39 @@ def test_nothing_heard_holds_the_writers_and_cuts_nobody() -> None:
     assert held.write is None
     assert not held.cut
     assert "none of the 0 members" in held.reason
+
+
+def cut_off(seen: Seen, vouched_for: float | None, held_for: float = 0.5) -> RoutePlan:
+    """A router that holds, and was told so long ago that the ordered primary serves."""
+    vouched_at = None if vouched_for is None else NOW - vouched_for
+    view = View(
+        order=order("pg-1", 3),
+        routed=target("pg-1", 3),
+        held_since=NOW - held_for,
+        vouched_at=vouched_at,
+        sightings=(seen, replica("pg-2", 3)),
+    )
+    return route(view, NOW)
+
+
+def test_who_alone_does_not_hear_the_primary_turns_its_writers_away() -> None:
+    turned = cut_off(primary("pg-1", 3, ago=2.5), 0.1)
+    assert turned.turn_away
+    assert turned.cut
+    assert "only this router is cut off" in turned.reason
+
+
+def test_nobody_is_turned_away_without_a_word_that_is_fresh_nor_from_a_primary_that_is_heard() -> None:
+    silent = primary("pg-1", 3, ago=2.5)
+    assert not cut_off(silent, None).turn_away
+    assert not cut_off(silent, VOUCHED + 1.0).turn_away
+    assert not cut_off(idle("pg-1", 3), 0.1).turn_away, "it says itself that it does not serve: it is about to change"
+    assert not cut_off(primary("pg-1", 3), 0.1).turn_away
+
+
+def test_a_router_that_has_just_begun_is_not_cut_off_before_it_has_listened() -> None:
+    assert not cut_off(replica("pg-3", 3), 0.1, held_for=0.5).turn_away
+    assert cut_off(replica("pg-3", 3), 0.1, held_for=HOLD_AFTER + 0.1).turn_away
 
 
 def test_of_two_that_serve_the_higher_term_gets_the_writers() -> None:

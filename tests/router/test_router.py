@@ -155,6 +155,43 @@ async def test_a_silent_primary_keeps_its_sessions_for_a_while_but_gets_no_new_o
     assert await is_open(session)
 
 
+async def test_a_router_that_alone_does_not_hear_the_primary_sends_its_clients_elsewhere_at_once(
+    world: World, router: RouterProcess
+) -> None:
+    primary = world.members["pg-1"]
+    _, session = await router.connect()
+    primary.is_mute = True
+    await router.until(lambda report: report.primary is None)
+    async with await anyio.connect_tcp(router.address, router.ports["write"]) as waiting:
+        assert not await is_cut(waiting, within=1.0), "it may come back: a pause is better than an error"
+        await router.order(primary, 1, contacts=world.contacts, vouched=1)
+        assert await is_cut(session, within=1.0)
+        assert await is_cut(waiting, within=2.0)
+    await eventually(lambda: is_refused(router))
+    status, reason = await router.health()
+    assert status == 503
+    assert "only this router is cut off" in reason
+    assert (await router.connect("read"))[0] == "pg-2", "readers are served"
+    primary.is_mute = False
+    await router.until(lambda report: report.primary == "pg-1/00000001")
+    await eventually(lambda: is_served(router))
+
+
+async def is_refused(router: RouterProcess) -> bool:
+    try:
+        await anyio.aclose_forcefully(await anyio.connect_tcp(router.address, router.ports["write"]))
+    except OSError:
+        return True
+    return False
+
+
+async def is_served(router: RouterProcess) -> bool:
+    try:
+        return (await router.connect())[0] == "pg-1"
+    except (OSError, anyio.EndOfStream):
+        return False
+
+
 async def test_with_no_operator_alive_the_router_finds_the_primary_by_itself(world: World) -> None:
     # A name that resolves, one that is dead, and one that another cluster's member has now.
     stranger = world.members["pg-2"]

@@ -16,6 +16,8 @@ from pgswarm.router.table import (
     Server,
     Table,
     commands,
+    dismissals,
+    mending,
     parse_state,
     parse_statistics,
     seats,
@@ -161,6 +163,15 @@ def test_weights_and_servers_of_the_gate_changed_by_hand_are_put_back() -> None:
     assert after == seen
 
 
+def test_everyone_who_waits_at_a_port_is_dismissed_and_nobody_else() -> None:
+    said = (
+        "0x55d1: proto=tcpv4 src=10.0.0.1:1 fe=write be=writers srv=<none> ts=00\n"
+        "0x55d2: proto=tcpv4 src=10.0.0.1:2 fe=read be=readers srv=r1 ts=00\n"
+        "0x55d3: proto=unix_stream src=unix:1 fe=GLOBAL be=<NONE> srv=<none> ts=00\n"
+    )
+    assert dismissals(said, "write") == ["shutdown session 0x55d1"]
+
+
 def test_statistics_tell_sessions_and_what_was_changed_by_hand() -> None:
     statistics = parse_statistics(
         "# pxname,svname,scur,slim,status,\n"
@@ -168,5 +179,7 @@ def test_statistics_tell_sessions_and_what_was_changed_by_hand() -> None:
         "writers,primary,5,1,UP,\nreaders,r1,3,,UP,\n"
     )
     assert statistics.sessions == 5
-    assert statistics.mend == ("enable frontend write", "set maxconn server writers/primary 0")
+    assert mending(statistics, frozenset()) == ["enable frontend write", "set maxconn server writers/primary 0"]
+    assert mending(statistics, frozenset({"write", "read"})) == ["set maxconn server writers/primary 0"]
+    assert mending(statistics, frozenset({"write", "stats"}))[0] == "disable frontend stats"
     assert statistics.shut == ("read",)

@@ -160,11 +160,11 @@ class RouterProcess:
         return report
 
     async def order(
-        self, primary: Member, term: int, revision: int = 1, contacts: dict[str, str] | None = None
+        self, primary: Member, term: int, revision: int = 1, contacts: dict[str, str] | None = None, vouched: int = 0
     ) -> Answer:
         assert primary.report.incarnation
         order = RouterOrder(cluster=CLUSTER, term=term, revision=revision, primary=primary.report.incarnation)
-        message = RouterOrderMessage(order=order, contacts=contacts or {})
+        message = RouterOrderMessage(order=order, contacts=contacts or {}, vouched=vouched)
         return await self.client.send_order(self.address, self.ports["api"], message)
 
     async def until(self, wanted: Callable[[RouterReport], bool], deadline: float = 10.0) -> RouterReport:

@@ -100,6 +100,11 @@ class RouterOrderMessage(Message):
 
     order: RouterOrder
     contacts: dict[str, str] = {}
+    vouched: int = Field(
+        default=0,
+        description="the sender hears the primary serve though this router does not; another number every few seconds "
+        "for as long as that is so",
+    )
 
 
 def order_for(cluster: str, record: Record, member: str) -> Order:

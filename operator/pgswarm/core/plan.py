@@ -38,7 +38,7 @@ from pgswarm.core.orders import (
     router_order_for,
 )
 from pgswarm.core.record import Grant, Record
-from pgswarm.core.reports import MemberReport, RouterReport
+from pgswarm.core.reports import MemberReport, RouterReport, Serving
 from pgswarm.core.spec import PostgresCluster, seconds
 from pgswarm.core.steps import (
     NOTHING,
@@ -65,6 +65,9 @@ READ_PAUSE = 0.3
 
 RESTORED_PAUSE = 2.0
 """Seconds between two readings of a record that was read after that and was still the older one."""
+
+VOUCH_EVERY, VOUCH_WITHIN = 4.0, 1.0
+"""Seconds after which a router is told again that the primary is heard here, and how lately that must have been."""
 
 RESTORED_AFTER = 30.0
 """Seconds for which reads may be older than what was written: a Raft leader that was cut off answered for 16."""
@@ -222,14 +225,34 @@ def _orders(world: World, record: Record, now: float) -> Plan:
         seen = sighting.report
         if seen is None or not sighting.connected:
             continue
-        to_router = RouterOrderMessage(order=routed, contacts=contacts)
+        vouched = _vouched(world, record, seen, now)
+        to_router = RouterOrderMessage(order=routed, contacts=contacts, vouched=vouched)
         digest = _digest(seen.boot, to_router.model_dump_json())
         told = world.told.get(f"router {router}")
         if not _knows(seen, record, told, digest, now, settled=True):
             steps.append(SendRouterOrder(router=router, message=to_router, digest=digest, reason=record.reason))
+        if vouched:
+            waits.append(
+                f"router {router} does not hear {record.primary_member}, which serves: its clients go elsewhere"
+            )
         if seen.problem is not None:
             waits.append(f"router {router}: {seen.problem.text}")
     return Plan(steps=tuple(steps), waits=tuple(waits), again=REFUSED_PAUSE if waits else None)
+
+
+def _vouched(world: World, record: Record, seen: RouterReport, now: float) -> int:
+    """Is this router alone in not hearing the primary? Then a number that is another one every few seconds, else 0.
+
+    Only who heard the primary a moment ago may say so: when it is really lost, routers hold their clients as soon as
+    it is silent, and we have not heard it for as long.
+    """
+    sighting = world.members.get(record.primary_member)
+    if seen.haproxy != "running" or seen.primary is not None or sighting is None:
+        return 0
+    report = world.present(record.primary_member, now)
+    if report is None or report.incarnation != record.primary or report.serving is not Serving.PRIMARY:
+        return 0
+    return 1 + int(now / VOUCH_EVERY) if sighting.connected and sighting.silence(now) <= VOUCH_WITHIN else 0
 
 
 def _knows(

@@ -21,6 +21,10 @@ The rules, in the order in which they matter:
    with its agent) and does not come back within `CUT_CLOSED` leaves sessions that are dead; telling the clients is
    a kindness.
 
+6. A router that does not hear the primary, while an operator does and says so, is itself cut off. To hold its clients
+   would be to hold them for ever: it cuts their sessions and closes its port to writers, so that a client with several
+   hosts goes on to the next one at once. A word of that kind is good for `VOUCHED` seconds.
+
 Before this: ports/agents.py hears. After it: router/table.py turns the plan into HAProxy's commands.
 """
 
@@ -43,6 +47,9 @@ CUT_SILENT = 10.0
 
 CUT_TURNED_AWAY = 0.25
 """Seconds between holding new connections and cutting the sessions of a primary that only says it does not serve."""
+
+VOUCHED = 12.0
+"""Seconds for which an operator's word counts that the primary serves though we do not hear it."""
 
 CUT_CLOSED = 1.0
 """Seconds after the end of an agent's process after which sessions are cut, unless it was heard again."""
@@ -72,6 +79,8 @@ class View:
     """The last primary that writers were sent to, kept over restarts; its sessions may still be open."""
     held_since: float | None
     """Since when writers are held; None while they are not."""
+    vouched_at: float | None = None
+    """When an operator said last that the primary of the order serves though we do not hear it."""
     sightings: tuple[Seen, ...]
     """One for each address where a member of this cluster may be; a member is known by its report alone."""
 
@@ -94,6 +103,8 @@ class RoutePlan:
     cut_readers: tuple[str, ...] = ()
     """Addresses whose readers' sessions shall end."""
     floor: int = 0
+    turn_away: bool = False
+    """Close the port to writers: it is this router that is cut off."""
     reason: str
 
 
@@ -101,13 +112,17 @@ def route(view: View, now: float) -> RoutePlan:
     """Decide where writers and readers go at `now`."""
     low = floor(view)
     write, reason = _writer(view, low, now)
-    cut, why_cut = _cut(view, write, now)
+    turn_away = write is None and _is_cut_off(view, low, now)
+    cut, why_cut = (True, "others can reach it") if turn_away else _cut(view, write, now)
+    if turn_away:
+        reason = reason.replace("writers are held", "writers are turned away: only this router is cut off")
     return RoutePlan(
         write=write,
         cut=cut,
         readers=_readers(view.sightings, write, now),
         cut_readers=tuple(sorted(_stale_readers(view.sightings, now))),
         floor=low,
+        turn_away=turn_away,
         reason=f"{reason}; sessions to {view.routed} are cut: {why_cut}" if cut else reason,
     )
 
@@ -208,6 +223,17 @@ def _cut(view: View, write: Target | None, now: float) -> tuple[bool, str]:
         is_due = view.held_since is not None and now - view.held_since >= CUT_TURNED_AWAY
         return is_due, "it does not serve any more, though its postgres runs"
     return False, ""
+
+
+def _is_cut_off(view: View, low: int, now: float) -> bool:
+    """Does an operator hear the ordered primary serve, and we do not hear it at all?"""
+    order = view.order
+    if order is None or order.term != low or view.vouched_at is None or now - view.vouched_at > VOUCHED:
+        return False
+    heard = [one for one in view.sightings if one.report is not None and one.report.incarnation == order.primary]
+    if any(one.silence(now) <= HOLD_AFTER for one in heard):
+        return False
+    return bool(heard) or (view.held_since is not None and now - view.held_since > HOLD_AFTER)
 
 
 def _sighting_of(target: Target, sightings: Iterable[Seen]) -> Seen | None:

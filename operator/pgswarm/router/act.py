@@ -27,6 +27,9 @@ from pgswarm.router.haproxy import ANSWER_LIMIT, Haproxy
 TICK = 0.25
 """Seconds after which the plan is made anew though nothing was heard: silence is a matter of time alone."""
 
+DISMISSED_AT_ONCE = 200
+"""Sessions ended in one line of commands; HAProxy reads no longer ones than 16 KB."""
+
 VERIFY = 1.0
 """Seconds between two comparisons of HAProxy's table with the plan."""
 
@@ -46,6 +49,7 @@ class Router:
         self._generation = 0
         self._uncut = False
         self._held_since: float | None = None
+        self._vouched_at: float | None = None
         self._verified_at = float("-inf")
         self._failing_since: float | None = None
         self._report = RouterReport(cluster=cluster, router=socket.gethostname(), boot=secrets.token_hex(8), sequence=0)
@@ -76,6 +80,9 @@ class Router:
         if refusal := refuses(order, self.cluster, held, self._memory.routed):
             logger.info("order refused: {}", refusal)
             return refusal
+        self._vouched_at = anyio.current_time() if message.vouched else None
+        if message.vouched:
+            self.wake()
         contacts = message.contacts or self._memory.contacts
         if order != held or contacts != self._memory.contacts:
             self._remember(order=order, contacts=contacts)
@@ -106,7 +113,13 @@ class Router:
         """Plan; make HAProxy agree where the plan is new or a second has gone by; tell."""
         now = anyio.current_time()
         order = self._memory.order
-        view = View(order=order, routed=self._memory.routed, held_since=self._held_since, sightings=finder.sightings)
+        view = View(
+            order=order,
+            routed=self._memory.routed,
+            held_since=self._held_since,
+            vouched_at=self._vouched_at,
+            sightings=finder.sightings,
+        )
         plan = route(view, now)
         is_new = plan != self._plan or haproxy.generation != self._generation
         is_heeded = order is None or order.key == self._report.heeded
@@ -122,7 +135,7 @@ class Router:
         await self._push(haproxy, plan, is_drift=not is_new and not self._uncut)
         self._plan, self._generation, self._uncut, self._verified_at = plan, haproxy.generation, False, now
         self._held_since = None if plan.write else now if self._held_since is None else self._held_since
-        self._tell_plan(plan, order, await self._inspect(haproxy))
+        self._tell_plan(plan, order, await self._inspect(haproxy, plan, is_drift=not is_new))
 
     async def _push(self, haproxy: Haproxy, plan: RoutePlan, is_drift: bool) -> None:
         """Make HAProxy's table as the plan wants it, and see that it is."""
@@ -143,15 +156,20 @@ class Router:
             raise Again(f"HAProxy did not do as told ({'; '.join(left)}): {told[:300]}", after=0.2)
         logger.debug("told HAProxy: {}", "; ".join(commands))
 
-    async def _inspect(self, haproxy: Haproxy) -> int:
-        """Count the open write sessions, and mend what the table of servers does not show."""
+    async def _inspect(self, haproxy: Haproxy, plan: RoutePlan, *, is_drift: bool) -> int:
+        """Count the open write sessions, and set right what the table of servers does not show."""
         statistics = table.parse_statistics(await haproxy.socket.ask("show stat -1 5 -1"))
         if statistics.shut:
             # Nothing but a restart brings back a frontend that was shut down.
             haproxy.kill(f"its {', '.join(statistics.shut)} was shut down by hand")
-        elif statistics.mend:
-            logger.warning("HAProxy was changed by somebody else; put back: {}", "; ".join(statistics.mend))
-            await haproxy.socket.ask(*statistics.mend)
+        elif lines := table.mending(statistics, frozenset({table.WRITE}) if plan.turn_away else frozenset()):
+            if is_drift:
+                logger.warning("HAProxy was changed by somebody else; put back: {}", "; ".join(lines))
+            await haproxy.socket.ask(*lines)
+        if plan.turn_away:  # who waits here for a server waits in vain
+            waiting = table.dismissals(await haproxy.socket.ask("show sess"), table.WRITE)
+            for begin in range(0, len(waiting), DISMISSED_AT_ONCE):
+                await haproxy.socket.ask(*waiting[begin : begin + DISMISSED_AT_ONCE])
         return statistics.sessions
 
     def _struggle(self, haproxy: Haproxy, exc: Again) -> float:

@@ -20,6 +20,8 @@ from pgswarm.render.haproxy import NOWHERE, SLOTS
 
 PRIMARIES = ("writers/primary", "readers/primary")
 HELD = ("writers/held", "readers/held")
+WRITE = "write"
+"""The frontend of writers."""
 GATES = ("write_gate/open", "read_gate/open")
 READERS = tuple(f"readers/r{n}" for n in range(1, SLOTS + 1))
 
@@ -131,8 +133,10 @@ class Statistics:
 
     sessions: int
     """Open sessions of writers."""
-    mend: tuple[str, ...]
-    """Commands that undo what was changed by hand."""
+    paused: tuple[str, ...]
+    """Frontends whose port is closed for now."""
+    limited: tuple[str, ...]
+    """Servers to which somebody has given a limit."""
     shut: tuple[str, ...]
     """Frontends that are gone for as long as this process lives."""
 
@@ -141,17 +145,28 @@ def parse_statistics(text: str) -> Statistics:
     """Read the answer of `show stat -1 5 -1`: frontends and servers."""
     rows = list(csv.DictReader(io.StringIO(text.removeprefix("# ").strip())))
     frontends = [row for row in rows if row["svname"] == "FRONTEND"]
-    paused = [f"enable frontend {row['pxname']}" for row in frontends if row["status"] == "PAUSED"]
     limited = [
-        f"set maxconn server {row['pxname']}/{row['svname']} 0"
-        for row in rows
-        if row not in frontends and row["slim"] not in ("", "0")
+        f"{row['pxname']}/{row['svname']}" for row in rows if row not in frontends and row["slim"] not in ("", "0")
     ]
     return Statistics(
         sessions=sum(int(row["scur"] or 0) for row in rows if (row["pxname"], row["svname"]) == ("writers", "primary")),
-        mend=(*paused, *limited),
+        paused=tuple(row["pxname"] for row in frontends if row["status"] == "PAUSED"),
+        limited=tuple(limited),
         shut=tuple(row["pxname"] for row in frontends if row["status"] == "STOP"),
     )
+
+
+def mending(statistics: Statistics, closed: frozenset[str]) -> list[str]:
+    """What makes it so that exactly these frontends are closed, and nothing is limited."""
+    lines = [f"disable frontend {name}" for name in sorted(closed - {*statistics.paused, *statistics.shut})]
+    lines += [f"enable frontend {name}" for name in statistics.paused if name not in closed]
+    return lines + [f"set maxconn server {name} 0" for name in statistics.limited]
+
+
+def dismissals(text: str, frontend: str) -> list[str]:
+    """From the answer of `show sess`: what ends every session of this frontend, those that have no server yet too."""
+    rows = [line.split() for line in text.splitlines()]
+    return [f"shutdown session {row[0].rstrip(':')}" for row in rows if f"fe={frontend}" in row]
 
 
 def at_address(addresses: tuple[str, ...], seen: Table) -> frozenset[str]:
