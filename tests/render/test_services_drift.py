@@ -46,8 +46,6 @@ def as_an_engine_returns_it(spec: Any) -> Any:
 def test_a_service_as_an_engine_returns_it_has_no_drift(spec: Any) -> None:
     found = live(as_an_engine_returns_it(spec))
     assert drift.drift(found, spec) == ()
-    assert not drift.restarts(found, spec)
-    assert not drift.was_edited(found, spec)
     assert drift.merged(found.spec, spec) == found.spec
 
 
@@ -109,14 +107,6 @@ def test_putting_back_keeps_what_nobody_named() -> None:
     sent = drift.merged(found, member())
     assert (sent["TaskTemplate"]["ForceUpdate"], sent["TaskTemplate"]["LogDriver"]) == (4, {"Name": "local"})
     assert drift.drift(live(sent), member()) == ()
-
-
-def test_a_label_restarts_nothing_and_an_image_does() -> None:
-    labelled, imaged = copy.deepcopy(member()), copy.deepcopy(member())
-    del labelled["Labels"][settings.LABEL_CLUSTER]
-    container(imaged)["Image"] = "other"
-    assert not drift.restarts(live(labelled), member())
-    assert drift.restarts(live(imaged), member())
 
 
 def test_a_service_without_anything_differs_in_everything_and_can_be_put_right() -> None:

@@ -313,12 +313,15 @@ def _compared(cluster: str, member: str | None, spec: dict[str, Any], swarm: Swa
     if service.cluster != cluster:
         why = f"it lacks the label {settings.LABEL_CLUSTER}={cluster}; rename or remove it, or rename the cluster"
         return Wanted(name=name, spec=spec, member=member, exists=True, foreign=why)
+    differences = drift.drift(service, spec)
+    if differences and drift.was_edited(service, spec):
+        differences = (f"changed by hand: {differences[0]}", *differences[1:])
     return Wanted(
         name=name,
         spec=spec,
         member=member,
         exists=True,
-        differences=drift.drift(service, spec),
+        differences=differences,
         trouble=swarm.trouble(service) or "",
     )
 

@@ -34,15 +34,8 @@ def drift(service: Service, wanted: Spec) -> tuple[str, ...]:
 
 
 def was_edited(service: Service, wanted: Spec) -> bool:
-    """Did a hand change it, rather than the document? The hash that the operator left says what it wanted last."""
-    return service.wanted == wanted["Labels"][settings.LABEL_WANTED] and bool(drift(service, wanted))
-
-
-def restarts(service: Service, wanted: Spec) -> bool:
-    """Would putting it right stop the running task? Said too often rather than too seldom."""
-    return any(
-        path[0] in ("TaskTemplate", "EndpointSpec", "Mode") for path, _, _ in _differences(service.spec, wanted, ())
-    )
+    """Where they differ: did a hand change it, rather than the document? The operator left a hash of its last wish."""
+    return bool(service.wanted == wanted["Labels"][settings.LABEL_WANTED])
 
 
 def merged(raw: Spec, wanted: Spec) -> Spec:

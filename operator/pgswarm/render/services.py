@@ -57,13 +57,6 @@ def replication_secret(document: PostgresCluster) -> str:
     return document.spec.postgres.passwords.replication or f"{document.name}-replication"
 
 
-def generated_secrets(document: PostgresCluster) -> tuple[str, ...]:
-    """The secrets that the operator makes if they are missing; those that the document names it never makes."""
-    passwords = document.spec.postgres.passwords
-    wanted = ((passwords.owner, owner_secret(document)), (passwords.replication, replication_secret(document)))
-    return tuple(name for given, name in wanted if given is None)
-
-
 def object_labels(cluster: str) -> dict[str, str]:
     """Labels of the secrets that are made for a cluster."""
     return {settings.LABEL_CLUSTER: cluster, settings.LABEL_KIND: "secret"}
