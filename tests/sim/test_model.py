@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pgswarm.core import ballot, durability, memory, wal
+from pgswarm.core import ballot, durability, loss, memory, wal
 from pgswarm.core.claim import Claim, Sync
 from pgswarm.core.memory import Verdict
 from pgswarm.core.record import Record
@@ -115,7 +115,12 @@ def orders_of_an_older_revision_accepted(patch: Patch) -> None:
     patch.setattr(memory, "accept", forgiving)
 
 
+def loss_accepted_of_members_whom_nobody_named(patch: Patch) -> None:
+    patch.setattr(loss, "missing", lambda world, record, now: ())
+
+
 THREE = Bounds(members=3, terms=2, commits=1, crashes=0, losses=0, held=0, wishes=0)
+WISHES = Bounds(members=2, terms=2, commits=1, crashes=0, losses=0, held=0, wishes=1)
 FOUR = Bounds(members=2, terms=1, commits=1, crashes=0, losses=0, held=0, wishes=0, revisions=4)
 
 
@@ -130,6 +135,7 @@ def _mutants() -> dict[str, tuple[Callable[[Patch], None], Bounds, str, int]]:
         "flush not waited for": (_without("flushed"), SMALL, "S4", 9),
         "setting in force not waited for": (_without("in force", "flushed", "acknowledged"), SMALL, "S4", 7),
         "writes compared by the term only": (writes_compared_by_the_term_only, SMALL, "S7", 5),
+        "loss accepted of members whom nobody named": (loss_accepted_of_members_whom_nobody_named, WISHES, "S3", 8),
         "older orders accepted": (orders_of_an_older_revision_accepted, FOUR, "S4", 8),
     }
 

@@ -12,15 +12,15 @@ from pgswarm.sim.model.state import MEMBERS, PRIMARY, READY, Member, Rec, State,
 def judge_told(state: State, member: Member, told: int) -> str:
     """S2: once a later term is decided, only what its winner has may still be acknowledged."""
     fresh = told & ~state.acked
-    for term, had in state.winners:
+    for term, had, _ in state.winners:
         if term > member.reigned and fresh & ~had:
             without = commits(fresh & ~had)
             return f"S2: {member.inc} acknowledges {without} in term {member.reigned}; term {term} is without it"
     return ""
 
 
-def judge_decision(state: State, new: Rec) -> str:
-    """S1, S3, S7: one primary a term, it has everything, and one content a revision."""
+def judge_decision(state: State, new: Rec, dead: str) -> str:
+    """S1, S3, S7: one primary a term, it has everything but what only the `dead` have, and one content a revision."""
     old = state.record
     for rec in state.recs:
         if (rec.term, rec.rev) == (new.term, new.rev) and rec != new:
@@ -32,9 +32,25 @@ def judge_decision(state: State, new: Rec) -> str:
     winner = state.members[index(new.primary)]
     if new.primary != old.primary and winner.inc == new.primary:
         missing = state.acked & ~bits(winner.log)
-        if missing:
-            return f"S3: {new.primary} is to begin term {new.term} without {commits(missing)}"
+        who = _who_has(state, missing, dead) if dead else new.primary
+        if missing and who:
+            has = f"; {who}, whom nobody has given up, has it" if dead else ""
+            return f"S3: {new.primary} is to begin term {new.term} without {commits(missing)}{has}"
     return ""
+
+
+def _who_has(state: State, missing: int, dead: str) -> str:
+    """A claimed member that has some of it, and was not given up."""
+    for name, member in zip(MEMBERS, state.members, strict=False):
+        if name not in dead and member.inc in state.record.claim and bits(member.log) & missing:
+            return member.inc
+    return ""
+
+
+def owed(state: State, member: Member, told: int) -> int:
+    """What of this counts as acknowledged: nothing of a member that a person has given up for dead."""
+    name = member.inc.partition("/")[0]
+    return 0 if any(term > member.reigned and name in dead for term, _, dead in state.winners) else told
 
 
 def judge_ending(state: State, i: int) -> str:

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import combinations
 from typing import NamedTuple
 
 from pgswarm.core import duty
 from pgswarm.sim.model import law, operators, postgres, prompt
 from pgswarm.sim.model.canon import canonical
-from pgswarm.sim.model.invariants import commits, judge_decision, judge_ending, judge_told
+from pgswarm.sim.model.invariants import commits, judge_decision, judge_ending, judge_told, owed
 from pgswarm.sim.model.state import (
     MEMBERS,
     NO_WAITING,
@@ -70,9 +71,9 @@ def moves(state: State, bounds: Bounds) -> Iterator[Move]:
 def _moves(state: State, bounds: Bounds) -> Iterator[Move]:
     yield from _decide(state, bounds)
     if state.wishes < bounds.wishes and not state.record.wish:
-        for kind in ("switchover", "failover"):
-            new = state.record._replace(rev=state.record.rev + 1, wish=kind)
-            yield Move(("wish", kind), _written(state, new)._replace(wishes=state.wishes + 1), "")
+        for wish in _wishes(bounds):
+            new = state.record._replace(rev=state.record.rev + 1, wish=wish)
+            yield Move(("wish", wish), _written(state, new)._replace(wishes=state.wishes + 1), "")
     for i, member in enumerate(state.members):
         known = record_of(state, member)
         for rec in state.recs:
@@ -94,6 +95,13 @@ def _moves(state: State, bounds: Bounds) -> Iterator[Move]:
             yield _lose(state, i)
 
 
+def _wishes(bounds: Bounds) -> tuple[str, ...]:
+    """All that a person may ask for; the members whom they give up may well be alive."""
+    names = MEMBERS[: bounds.members]
+    some = [dead for size in range(1, bounds.members) for dead in combinations(names, size)]
+    return ("switchover:", "failover:", *(f"accept-loss:{''.join(dead)}" for dead in some))
+
+
 def _decide(state: State, bounds: Bounds) -> Iterator[Move]:
     sights = []
     for member, old in zip(state.members, state.held, strict=True):
@@ -109,12 +117,16 @@ def _decide(state: State, bounds: Bounds) -> Iterator[Move]:
 
 def _decided(state: State, new: Rec, reason: str) -> Move:
     """The write, and what its winner has: nothing else may be acknowledged in a lower term from now on."""
-    winners = state.winners
+    kind, _, named = state.record.wish.partition(":")
+    dead = named if kind == "accept-loss" and reason.startswith("loss accepted") else ""
+    after = _written(state, new)
     if new.lineage[-1][2] != state.record.lineage[-1][2]:
         winner = state.members[index(new.primary)]
         if winner.inc == new.primary:
-            winners = (*winners, (new.term, bits(winner.log)))
-    return Move(("write", new, reason), _written(state, new)._replace(winners=winners), judge_decision(state, new))
+            had = bits(winner.log)
+            acked = state.acked & had if dead else state.acked
+            after = after._replace(winners=(*state.winners, (new.term, had, dead)), acked=acked)
+    return Move(("write", new, reason), after, judge_decision(state, new, dead))
 
 
 def _written(state: State, new: Rec) -> State:
@@ -195,6 +207,7 @@ def _move(state: State, i: int, after: Member, what: tuple[object, ...], *, brok
 
 
 def _told(state: State, i: int, after: Member, told: int, what: tuple[object, ...]) -> Move:
+    told = owed(state, after, told)
     broken = judge_told(state, after, told) if told else ""
     move = _move(state, i, after, what, broken=broken)
     return move._replace(state=move.state._replace(acked=state.acked | told))

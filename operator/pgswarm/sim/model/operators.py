@@ -137,8 +137,14 @@ def real_record(rec: Rec, count: int) -> Record:
         lineage=tuple(Reign(term=t, incarnation=name, timeline=tl, fork=at) for t, name, tl, at in rec.lineage),
         places=_places(count),
         system_id=SYSTEM,
-        wish=Wish.model_validate({"id": "w", "kind": rec.wish, "term": rec.term, "until": 1.0}) if rec.wish else None,
+        wish=_wish(rec),
     )
+
+
+def _wish(rec: Rec) -> Wish | None:
+    kind, _, dead = rec.wish.partition(":")
+    fields = {"id": "w", "kind": kind, "term": rec.term, "dead": tuple(dead), "until": 1.0}
+    return Wish.model_validate(fields) if kind else None
 
 
 def _rec(record: Record) -> Rec:
@@ -151,7 +157,7 @@ def _rec(record: Record) -> Rec:
         k=record.sync.k,
         names=record.sync.names,
         lineage=tuple((one.term, one.incarnation, one.timeline, one.fork) for one in record.lineage),
-        wish=record.wish.kind if record.wish else "",
+        wish=f"{record.wish.kind}:{''.join(record.wish.dead)}" if record.wish else "",
     )
 
 

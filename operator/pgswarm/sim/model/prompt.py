@@ -19,7 +19,7 @@ from __future__ import annotations
 from pgswarm.core import duty
 from pgswarm.core.claim import member_of
 from pgswarm.sim.model import law, postgres
-from pgswarm.sim.model.invariants import judge_told
+from pgswarm.sim.model.invariants import judge_told, owed
 from pgswarm.sim.model.state import FENCED, MEMBERS, PRIMARY, STANDBY, Member, Rec, State, bits, index, record_of
 
 
@@ -84,6 +84,7 @@ def _primaries(state: State) -> tuple[State, str]:
         if postgres.may_open(after, rec):
             after, told = after._replace(open=True), bits(after.log)
         after = postgres.proved(after, rec)
+        told = owed(state, after, told)
         if told & ~state.acked:
             broken = broken or judge_told(state, after, told)
             state = state._replace(acked=state.acked | told)

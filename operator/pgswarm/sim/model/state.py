@@ -40,7 +40,7 @@ class Rec(NamedTuple):
     k: int
     names: tuple[Incarnation, ...]
     lineage: tuple[tuple[int, Incarnation, int, int], ...]
-    wish: str  # what kind of thing a person asks for; empty: nothing
+    wish: str  # what a person asks for, and whom they give up: 'accept-loss:ab'; empty: nothing
 
 
 class Sender(NamedTuple):
@@ -99,7 +99,7 @@ class State(NamedTuple):
     held: tuple[Seen | None, ...]  # an old report of this member that some operator still goes by
     acked: int  # bits of commits
     made: int
-    winners: tuple[tuple[int, int], ...]  # term, and the commits that its primary had when it was decided
+    winners: tuple[tuple[int, int, str], ...]  # term, what its primary had when decided, whom a person gave up for it
     graves: tuple[tuple[Incarnation, int], ...]  # what data directories held that are no more
     crashes: int
     losses: int

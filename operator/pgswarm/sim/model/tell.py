@@ -28,8 +28,8 @@ def _plainly(what: tuple[object, ...]) -> str:
     match what:
         case ("write", Rec() as rec, reason, *_):
             return f"the record is written: {_record(rec)} [{reason}]"
-        case ("wish", kind, *_):
-            return f"a person asks for a {kind}"
+        case ("wish", str() as wish, *_):
+            return f"a person wishes: {wish.rstrip(':')}"
         case ("hear", int(i), Rec() as rec, *_):
             return f"{MEMBERS[i]} accepts its order of term {rec.term}, revision {rec.rev}"
         case ("promise", int(i), term, *_):
