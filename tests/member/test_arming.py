@@ -127,3 +127,19 @@ async def test_a_postgresql_that_dies_while_it_is_armed_leaves_the_agent_alive(s
     report = await a.until("in force", lambda report: report.in_force and report.in_force.revision == record.revision)
     assert report.boot == boot
     assert "Traceback" not in a.log
+
+
+async def test_a_sync_setting_that_was_changed_by_hand_is_put_back_and_told(stage: Stage) -> None:
+    record = await stage.begun("a", "b")
+    a = stage.member("a")
+    await stage.claimed(record, "b")
+    wanted = a.root("SHOW synchronous_standby_names")
+    if "off" in a.root("SELECT coalesce((SELECT setting FROM pg_settings WHERE name = 'allow_alter_system'), 'on')"):
+        pytest.skip("this PostgreSQL refuses ALTER SYSTEM")
+    a.root("ALTER SYSTEM SET synchronous_standby_names = ''")
+    a.root("SELECT pg_reload_conf()")
+    await a.until("noticing", lambda _: "durability incident" in a.log)
+    await a.until("in force again", lambda report: report.in_force is not None)
+    assert a.root("SHOW synchronous_standby_names") == wanted
+    assert a.log.count("durability incident") == 1
+    await a.until_primary()

@@ -25,7 +25,8 @@ SELECT here.recovery,
        pg_last_wal_receive_lsn()::text,
        pg_last_wal_replay_lsn()::text,
        extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8,
-       receiver.status, receiver.received_tli, receiver.flushed_lsn::text
+       receiver.status, receiver.received_tli, receiver.flushed_lsn::text,
+       current_setting('synchronous_standby_names')
   FROM (SELECT pg_is_in_recovery() AS recovery) AS here
   LEFT JOIN pg_stat_wal_receiver AS receiver ON true
 """
@@ -51,6 +52,7 @@ class Sight:
     replay: int = 0
     behind: float | None = None
     streaming: bool = False
+    sync: str = ""  # what commits wait for, as PostgreSQL has it
     walsenders: tuple[Walsender, ...] = ()
     replies: tuple[float, ...] = ()
 
@@ -67,7 +69,7 @@ class Observer:
     async def look(self) -> Sight:
         """What it says now. Raises Again if it says nothing."""
         [row], rows = await self._ask((_LOOK, ()), (_SENDERS, ()))
-        recovery, insert, file, receive, replay, behind, status, received_tli, flushed = row
+        recovery, insert, file, receive, replay, behind, status, received_tli, flushed, sync = row
         received = lsn(flushed) or lsn(receive)
         return Sight(
             at=anyio.current_time(),
@@ -78,6 +80,7 @@ class Observer:
             replay=lsn(replay),
             behind=None if not recovery else 0.0 if received and received <= lsn(replay) else behind,
             streaming=status == "streaming",
+            sync=sync,
             walsenders=tuple(
                 Walsender(name=name, state=state, flush=lsn(flush), replay=lsn(replayed))
                 for name, state, flush, replayed, _ in rows

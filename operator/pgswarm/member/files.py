@@ -50,6 +50,10 @@ class Files:
         state.write(self._config.conf / "pg_hba.conf", render.hba(open_to_clients=open_to_clients))
         state.write(self._config.conf / "pg_ident.conf", render.ident(system_user()))
         self._write()
+        self.put_back()
+
+    def put_back(self) -> None:
+        """Empty what ALTER SYSTEM has written: it would have the last word."""
         (self._config.pgdata / "postgresql.auto.conf").write_text("# pgswarm keeps its settings elsewhere\n")
 
     def set_sync(self, setting: str) -> None:

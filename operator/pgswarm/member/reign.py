@@ -55,6 +55,7 @@ class Throne:
     in_force: InForce | None = None
     why: str = "not open yet"
     setting: str | None = None  # the synchronous_standby_names that is in force
+    drifts: int = 0  # times that somebody else has changed it
 
 
 async def hold(

@@ -42,7 +42,8 @@ async def rule(agent: Agent) -> None:
 
 
 def _key(agent: Agent, order: Order) -> tuple[object, ...]:
-    return (agent.postmaster.starts, order.key, agent.memory.circumstances.settings.digest)
+    drifts = agent.throne.drifts if agent.throne is not None else 0
+    return (agent.postmaster.starts, order.key, agent.memory.circumstances.settings.digest, drifts)
 
 
 async def _until_done(agent: Agent, order: Order) -> None:

@@ -15,7 +15,8 @@ from pgswarm.core import duty
 from pgswarm.core.reports import Postgres, Problem, Progress, Role
 from pgswarm.core.wal import Position
 from pgswarm.errors import Again
-from pgswarm.member import act
+from pgswarm.member import act, reign
+from pgswarm.member.facts import Sight
 
 if TYPE_CHECKING:
     from pgswarm.member.agent import Agent
@@ -57,11 +58,15 @@ async def watch(agent: Agent) -> None:
 async def look(agent: Agent, *, settings_too: bool = True) -> None:
     """One look. Raises Again if PostgreSQL does not answer."""
     starts = agent.postmaster.starts
+    throne = agent.throne
+    in_force = throne.setting if throne is not None else None
     sight = await agent.observer.look()
     if starts != agent.postmaster.starts or agent.postmaster.state is not Postgres.RUNNING:
         return
     agent.sight = sight
     agent.hearing.note_standbys(sight.replies, sight.at)
+    if throne is not None and throne is agent.throne and throne.setting == in_force:
+        _note_drift(agent, throne, sight)
     if sight.recovery and sight.streaming and agent.upstream is not None:
         agent.hearing.streamed_at = sight.at
         agent.follow_failures = 0
@@ -76,6 +81,21 @@ async def look(agent: Agent, *, settings_too: bool = True) -> None:
         settings_too = True
     if settings_too:
         agent.pending_restart = await agent.observer.pending_restart()
+
+
+def _note_drift(agent: Agent, throne: reign.Throne, sight: Sight) -> None:
+    """Somebody has changed by hand what commits wait for: from then on they may have been acknowledged alone."""
+    if throne.setting is None or sight.recovery or sight.sync == throne.setting:
+        return
+    logger.error(
+        "durability incident: synchronous_standby_names was changed by hand to {!r}; put back to {!r}. Commits that "
+        "were acknowledged meanwhile may be on one member only", sight.sync, throne.setting,
+    )  # fmt: skip
+    agent.files.put_back()
+    throne.armed, throne.setting, throne.in_force = False, None, None
+    throne.drifts += 1
+    agent.publish()
+    agent.notify()
 
 
 def _recovery(agent: Agent) -> Progress | None:
