@@ -12,6 +12,7 @@ from pgswarm.core.duty import (
     FOLLOW_TRIES,
     RESTART_FIRST,
     RESTART_LAST,
+    STREAMLESS,
     SUCCESSION,
     Assume,
     Begin,
@@ -187,6 +188,11 @@ TABLE = {
     "off the line but counted": (in_recovery(standby_order(counted=True), settled=True, position=OFF), "needs-reseed"),
     "off the line, unheeded": (in_recovery(standby_order(), settled=True, position=OFF, heeded=False), Rest),
     "follows already": (in_recovery(standby_order(), upstream=UP), Rest),
+    "follows already, and has just streamed": (
+        in_recovery(standby_order(), upstream=UP, streamed_at=100.0 - STREAMLESS + 1),
+        Rest,
+    ),
+    "has had no stream for long": (in_recovery(standby_order(), upstream=UP, streamed_at=100.0 - STREAMLESS), Settle),
     "the primary has moved": (in_recovery(standby_order(), upstream=replace(UP, address="10.0.0.9")), Follow),
     "the log that is needed is gone": (in_recovery(standby_order(), upstream=UP, trouble=Trouble.WAL_GONE), Clone),
     "the log is gone, but counted": (

@@ -89,3 +89,19 @@ async def test_who_is_alone_in_its_claim_goes_on_by_its_own_word(stage: Stage) -
     report = await a.until_primary()
     assert report.heeded is None
     assert "nobody else is in the claim" in a.log
+
+
+async def test_a_standby_whose_primary_is_gone_stops_trying_and_goes_on_when_it_is_back(stage: Stage) -> None:
+    record = await stage.begun("a", "b")
+    a, b = stage.member("a"), stage.member("b")
+    a.kill()
+    report = await b.until("waiting for a word", lambda report: report.settled, 20.0)
+    assert report.upstream is None
+    mark = len(b.log)
+    await anyio.sleep(3.0)
+    told = [line for line in b.log[mark:].splitlines() if "DEBUG" not in line and "TRACE" not in line]
+    assert len(told) < 3, told
+    a.start()
+    await a.until_live()
+    await a.order(record, stage.contacts)
+    await b.until_streaming()

@@ -54,6 +54,11 @@ FOLLOW_TRIES = 3
 """Times that a standby which lies on the line may fail to stream before its data is made anew."""
 
 
+STREAMLESS = 10.0
+"""Seconds without a stream after which a standby gives the attempts up until the primary's agent says that it is there:
+PostgreSQL tries five times a second, for ever, with two log lines each time."""
+
+
 class Trouble(Enum):
     """Why a standby that should stream does not."""
 
@@ -82,6 +87,7 @@ class Facts:
     address: str | None = None  # where the ordered primary is
     trouble: Trouble = Trouble.NONE
     follow_failures: int = 0
+    streamed_at: float | None = None  # when a stream was seen last, or was begun; None: not by this agent
     crashes: int = 0  # in a row, without a quiet minute between
     ended_at: float = 0.0  # when postgres ended last
 
@@ -215,14 +221,14 @@ def _be_standby(facts: Facts, order: Order, now: float) -> Action:
         case Postgres.RUNNING:
             if facts.role is Role.PRIMARY:
                 return Stop(reason=f"{order.primary} is primary of term {order.term}")
-            return _follow(facts, order)
+            return _follow(facts, order, now)
         case Postgres.STOPPING:
             return Rest(reason="PostgreSQL is stopping")
         case _ as never:
             assert_never(never)
 
 
-def _follow(facts: Facts, order: Order) -> Action:
+def _follow(facts: Facts, order: Order, now: float) -> Action:
     told = facts.upstream
     address = facts.address or (told.address if told else "")
     upstream = Upstream(primary=order.primary, term=order.term, address=address)
@@ -233,7 +239,11 @@ def _follow(facts: Facts, order: Order) -> Action:
             return Settle(reason=f"{order.primary} says that the log here is not on its line")
         if told.address != upstream.address:
             return Follow(upstream=upstream, reason=f"{order.primary} is at {upstream.address} now")
-        return Rest(reason=f"follow {order.primary}")
+        if facts.streamed_at is None:
+            return Rest(reason=f"follow {order.primary}")
+        if now >= facts.streamed_at + STREAMLESS:
+            return Settle(reason=f"no stream from {order.primary} for {STREAMLESS:.0f} s: its agent is asked first")
+        return Rest(reason=f"follow {order.primary}", until=facts.streamed_at + STREAMLESS)
     if not facts.settled or facts.position is None:
         return Settle(reason=f"{order.primary} is primary of term {order.term}: the end of the log here must be known")
     if not upstream.address:

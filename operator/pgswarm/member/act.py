@@ -145,7 +145,7 @@ async def _start(agent: Agent, begin: duty.Begin) -> None:
     agent.files.lay_out(sync="", open_to_clients=True)
     if upstream is not None and memory.incarnation is not None:
         agent.files.set_upstream(upstream.address, claim.application_name(memory.incarnation, upstream.term))
-        agent.upstream = upstream
+        agent.upstream, agent.followed_at = upstream, anyio.current_time()
     else:
         agent.files.clear_upstream()
     await agent.postmaster.start(begin, agent.tasks)
@@ -192,6 +192,8 @@ async def _settle(agent: Agent) -> None:
     agent.settled = True
     agent.postmaster.trouble = duty.Trouble.NONE
     logger.info("the log here ends at {}", agent.position)
+    agent.files.be_calm()
+    agent.postmaster.reload()
 
 
 async def _follow(agent: Agent, upstream: duty.Upstream) -> None:
@@ -205,7 +207,7 @@ async def _follow(agent: Agent, upstream: duty.Upstream) -> None:
         return  # its start will do the rest
     agent.settled = False
     agent.postmaster.trouble = duty.Trouble.NONE
-    agent.upstream = upstream
+    agent.upstream, agent.followed_at = upstream, anyio.current_time()
     agent.files.set_upstream(upstream.address, claim.application_name(memory.incarnation, upstream.term))
     agent.postmaster.reload()
 

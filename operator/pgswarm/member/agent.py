@@ -74,6 +74,7 @@ class Agent:
         self.heeded: tuple[int, int] | None = None
         self.resumed: tuple[int, int] | None = None  # the order taken for confirmed with no operator (law 5)
         self.upstream: duty.Upstream | None = None
+        self.followed_at: float | None = None  # when that was set
         self.position: Position | None = None
         self.settled = False
         self.closed = False  # it was primary and was asked to shut down: its log's end may be known without a start
@@ -351,7 +352,8 @@ class Agent:
 
     async def _do(self, action: duty.Action) -> None:
         self._why = action.reason
-        logger.info("{}: {}", type(action).__name__.lower(), action.reason)
+        level = "DEBUG" if self._setbacks.is_another_try(action) else "INFO"
+        logger.log(level, "{}: {}", type(action).__name__.lower(), action.reason)
         failure: Failure | None = None
         with anyio.CancelScope() as scope:
             self._job = scope

@@ -45,7 +45,7 @@ class Files:
 
     def lay_out(self, *, sync: str, open_to_clients: bool, upstream: str = "") -> None:
         """Everything that a start needs."""
-        self._wanted = replace(self._wanted, sync=sync, upstream=upstream)
+        self._wanted = replace(self._wanted, sync=sync, upstream=upstream, is_calm=False)
         self._open = open_to_clients
         state.write(self._config.conf / "pg_hba.conf", render.hba(open_to_clients=open_to_clients))
         state.write(self._config.conf / "pg_ident.conf", render.ident(system_user()))
@@ -63,13 +63,18 @@ class Files:
     def set_upstream(self, address: str, name: str) -> None:
         """Let a standby stream from there."""
         state.write(self._config.passfile, render.pgpass(secret(self._config.replication_password_file)))
-        self._wanted = replace(self._wanted, upstream=self.upstream(address, name))
+        self._wanted = replace(self._wanted, upstream=self.upstream(address, name), is_calm=False)
         self._write()
 
     def clear_upstream(self) -> None:
         """Let no stream begin any more: the password goes first."""
         self._config.passfile.unlink(missing_ok=True)
-        self._wanted = replace(self._wanted, upstream="")
+        self._wanted = replace(self._wanted, upstream="", is_calm=False)
+        self._write()
+
+    def be_calm(self) -> None:
+        """The log has come to its end and nobody is followed."""
+        self._wanted = replace(self._wanted, is_calm=True)
         self._write()
 
     def upstream(self, address: str, name: str) -> str:

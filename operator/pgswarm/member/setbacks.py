@@ -22,6 +22,7 @@ class Setbacks:
     def __init__(self) -> None:
         self._times = 0
         self._kind: type[duty.Action] | None = None
+        self._reason = ""
         self._until = 0.0
 
     def clear(self) -> None:
@@ -32,10 +33,14 @@ class Setbacks:
         """Until when this kind of action is still left alone; None: it may be tried."""
         return self._until if type(action) is self._kind and now < self._until else None
 
+    def is_another_try(self, action: duty.Action) -> bool:
+        """Has just this failed before? Then its beginning is no news."""
+        return type(action) is self._kind and action.reason == self._reason
+
     def note(self, action: duty.Action, failure: Failure) -> Problem | None:
         """One more; what people are told, if it is worth it."""
         self._times = self._times + 1 if self._kind is type(action) else 1
-        self._kind = type(action)
+        self._kind, self._reason = type(action), action.reason
         asked = failure.after if isinstance(failure, Again) else 1.0
         pause = duty.pause_after(action, self._times, asked)
         self._until = anyio.current_time() + pause

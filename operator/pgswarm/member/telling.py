@@ -111,9 +111,16 @@ def facts(agent: Agent) -> duty.Facts:
         address=agent.neighbours.address(member_of(order.primary), contacts) if order else None,
         trouble=postmaster.trouble,
         follow_failures=agent.follow_failures,
+        streamed_at=_streamed_at(agent),
         crashes=postmaster.crashes,
         ended_at=postmaster.ended_at,
     )
+
+
+def _streamed_at(agent: Agent) -> float | None:
+    """When a standby's stream was seen last, or was begun."""
+    known = [at for at in (agent.hearing.streamed_at, agent.followed_at) if at is not None]
+    return max(known) if agent.upstream is not None and known else None
 
 
 def _as_primary(agent: Agent, now: float) -> tuple[Serving, str]:

@@ -68,6 +68,10 @@ OWNED: Mapping[str, str] = {
 }
 """Settings on which the agent or the protocol stands."""
 
+CALM_RETRY = "10s"
+"""wal_retrieve_retry_interval of a member that has come to the end of its log and follows nobody: it has nothing to try
+again, and would say so in its log each time."""
+
 _PARAMETER = re.compile(r"^[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?$")
 
 
@@ -86,6 +90,7 @@ class Configuration:
     sync: str = ""
     upstream: str = ""
     slot: str = ""
+    is_calm: bool = False
 
 
 def configuration(wanted: Configuration) -> str:
@@ -94,6 +99,8 @@ def configuration(wanted: Configuration) -> str:
     settings["max_slot_wal_keep_size"] = wanted.slot_keep
     settings.update(usable(wanted.parameters))
     settings.update(OWNED)
+    if wanted.is_calm:
+        settings["wal_retrieve_retry_interval"] = CALM_RETRY
     if wanted.major >= 17:
         settings["allow_alter_system"] = "off"
     settings.update(
