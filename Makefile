@@ -17,7 +17,7 @@ SUITE := $(BIN)/pytest -q --no-header
 CODE := operator tests stack/lab
 PYPROJECT := pyproject.toml
 
-.PHONY: test-loop help venv format lint lint-form lint-types lint-imports check test test-fast test-histories test-parts test-lab packages demo soak bench lab-up lab-down images crds \
+.PHONY: test-loop help venv format lint lint-form lint-types lint-imports check test test-fast test-histories sim test-parts test-lab packages demo soak bench lab-up lab-down images crds \
 	images-lab images-current status lock reconcile-once clean
 
 help: ## List the targets
@@ -58,13 +58,17 @@ check: venv ## All that needs no root, no Docker, no PostgreSQL; under a minute 
 	@$(MAKE) --no-print-directory --keep-going --jobs=3 --output-sync=target test-histories test-loop lint test-fast
 
 test-fast: venv
-	$(SUITE) -m 'not postgres and not haproxy and not lab' --ignore=tests/scenarios --ignore=tests/loop
+	$(SUITE) -m 'not postgres and not haproxy and not lab' --ignore=tests/scenarios --ignore=tests/sim --ignore=tests/loop
 
 test-loop: venv
 	$(SUITE) tests/loop
 
 test-histories: venv
-	$(SUITE) tests/scenarios
+	$(SUITE) tests/scenarios tests/sim
+
+sim: venv ## Histories of a whole site in virtual time: SEEDS=1000 FIRST=0 JOBS=2; or SEED=17 to have one told (LOGS=1)
+	@$(BIN)/python -m pgswarm.sim $(if $(SEED),--seed $(SEED) $(if $(LOGS),--logs),--seeds $(or $(SEEDS),1000) \
+		--first $(or $(FIRST),0) $(if $(JOBS),--jobs $(JOBS)))
 
 .PHONY: model
 model: venv ## Every state of a small world: MEMBERS=2 MINUTES=10, MORE='--terms 3 --crashes 1 …'; prints the shortest fault

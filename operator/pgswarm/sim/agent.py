@@ -1,0 +1,568 @@
+"""A member's agent, played: the real `duty`, `memory` and `Hearing`, around a PostgreSQL that is played as well.
+
+What is real: every decision (`core.duty`, `core.memory`: accept, consent, pause_after) and when somebody was last heard
+(`member.hearing`). What is transcribed, because the real one speaks SQL, signals and files: the loops of
+`member/agent`, `act`, `settle`, `telling`, `watching` (here and in `acting`), and `reign`, `ruling` (in `reigning`).
+The order of their steps is kept, above all which word is durable before which deed; each step takes time and can be
+its last. Whoever changes those modules changes these.
+
+A *container* is one agent with its postgres on one node, under one address. While a partition heals there are two of
+them on one volume; only the holder of its lock lives, the other waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pgswarm import wire
+from pgswarm.core import duty
+from pgswarm.core.claim import Incarnation, application_name, member_of
+from pgswarm.core.memory import Memory, accept, accepted, consent
+from pgswarm.core.orders import Order, OrderMessage
+from pgswarm.core.reports import Data, InForce, MemberReport, Problem, Progress, Role, Serving, Walsender
+from pgswarm.core.reports import Postgres as State
+from pgswarm.core.wal import Position
+from pgswarm.errors import Again, Failure, Refused
+from pgswarm.member.agent import PROMISE_PATIENCE
+from pgswarm.member.hearing import Hearing
+from pgswarm.member.telling import HANG
+from pgswarm.member.watching import LOOK_BUSY, LOOK_REST
+from pgswarm.sim import acting, reigning
+from pgswarm.sim.clock import Job, Process, Running, Signal, Timer
+from pgswarm.sim.postgres import NOBODY, Postgres, Setting
+from pgswarm.sim.speech import Speaker
+from pgswarm.sim.volume import Volume
+
+if TYPE_CHECKING:
+    from pgswarm.sim.site import Site
+
+LOCK_POLL = 0.25
+"""Seconds between two attempts to take the volume's lock."""
+
+
+class Container:
+    """One agent and its postgres, under one address."""
+
+    def __init__(self, site: Site, member: str, node: str, address: str, volume: Volume) -> None:
+        self.site, self.member, self.node, self.address, self.volume = site, member, node, address, volume
+        self.agent = Agent(site, self)
+        self.postgres = Postgres(site, self)
+        self.postgres.changed = self.agent.stirred
+        self.alive = True
+        self._beginning = self.agent.process.after(site.draw(0.1, 0.4), self.agent.begin)
+
+    def wake_up(self, *, reigns: bool) -> None:
+        """Be as after a long quiet time: a history begins with it."""
+        self._beginning.cancel()
+        self.agent.wake_up(reigns=reigns)
+
+    @property
+    def process(self) -> Process:
+        return self.agent.process
+
+    @property
+    def speaker(self) -> Speaker:
+        return self.agent.speaker
+
+    @property
+    def is_open(self) -> bool:
+        """Does it answer questions, or is it still waiting for the lock?"""
+        return self.agent.locked
+
+    def beat(self) -> MemberReport:
+        return self.agent.beat()
+
+    def take_order(self, message: OrderMessage, answer: Callable[[wire.Answer], object]) -> None:
+        self.agent.take_order(message, answer)
+
+    def end(self) -> None:
+        """SIGTERM."""
+        if self.agent.locked:
+            self.agent.end()
+        else:
+            self.kill()
+
+    def kill(self) -> None:
+        """The agent is gone, and PostgreSQL with it (law 7)."""
+        if not self.alive:
+            return
+        self.alive = False
+        self.agent.process.kill()
+        self.postgres.vanish()
+        self.agent.speaker.end(said=self.site.is_up(self.node))
+        if self.volume.holder is self:
+            self.volume.holder = None
+        self.site.swarm.ended(self)
+
+
+class Agent:
+    """Everything one agent knows."""
+
+    def __init__(self, site: Site, container: Container) -> None:
+        self.site, self.container = site, container
+        self.name, self.node, self.volume = container.member, container.node, container.volume
+        self.process = site.process(f"agent {self.name}")
+        self.speaker = Speaker(site, self.node, self._heard_by)
+        self.boot = f"{site.rng.getrandbits(32):08x}"
+        self.memory: Memory = container.volume.memory
+        self.locked = False  # holds the volume's lock
+        self.heeded: tuple[int, int] | None = None
+        self.upstream: duty.Upstream | None = None
+        self.position: Position | None = None
+        self.settled = self.ascended = self.ending = self.checkpoint_owed = False
+        self.throne: reigning.Throne | None = None
+        self.follow_failures = 0
+        self.progress: Progress | None = None
+        self.problems: dict[str, Problem] = {}
+        self.hearing = Hearing()
+        self.seen_at: float | None = None
+        self.streaming = False
+        self.walsenders: tuple[Walsender, ...] = ()
+        self.digest = ""
+        self.changed = Signal()
+        self.job: Running | None = None
+        self.reign = reigning.Rule(self)
+        self._keeping = False
+        self._kept = Signal()
+        self._waking: Timer | None = None
+        self._looking: Timer | None = None
+        self._resting: Timer | None = None
+        self._failures, self._not_before = 0, 0.0
+        self._failed: type[duty.Action] | None = None
+        self._why = ""
+        self._report: MemberReport | None = None
+
+    @property
+    def postgres(self) -> Postgres:
+        return self.container.postgres
+
+    # Life
+
+    def begin(self) -> None:
+        """Take the volume's lock, as soon as it can be had; then live."""
+        if not acting.takes_lock(self):
+            self.problems["locked"] = Problem(code="locked", text="another container holds the volume")
+            self.process.after(LOCK_POLL, self.begin)
+            return
+        self.problems.pop("locked", None)
+        self.locked = True
+        self.memory = self.volume.memory
+        self.site.story(self.name, f"agent begins at {self.container.address}: {_held(self.memory)}")
+        self.look()
+        self.wake()
+
+    def wake_up(self, *, reigns: bool) -> None:
+        """Begin in the middle of a healthy life: PostgreSQL runs, the order is heeded, the doors are open."""
+        self.begin()
+        order, postgres = self.memory.order, self.postgres
+        if order is None or self.memory.incarnation is None:
+            return
+        self.heeded, self.digest = order.key, self.memory.circumstances.settings.digest
+        self.position = self.volume.position
+        if reigns:
+            setting = Setting.of(order.sync, order.term)
+            postgres.appear(duty.Begin.PRIMARY, setting)
+            since = len(self.volume.log)
+            force = InForce(term=order.term, revision=order.revision, since=since)
+            self.throne = reigning.Throne(
+                starts=postgres.starts, opened=True, armed=bool(setting.k), in_force=force, setting=setting
+            )
+        else:
+            postgres.appear(duty.Begin.FOLLOWING, NOBODY)
+            address = self.memory.circumstances.contacts[member_of(order.primary)]
+            self.upstream = duty.Upstream(primary=order.primary, term=order.term, address=address)
+            postgres.follow(address, application_name(self.memory.incarnation, order.term))
+
+    def end(self) -> None:
+        """SIGTERM: no further work, and a fast shutdown; then the process ends."""
+        if self.ending:
+            return
+        self.ending = True
+        if self.job is not None:
+            self.job.cancel()
+            self.job = None
+        self.publish()
+        self.process.run(self.postgres.stop(acting.LAST_STOP), lambda failure: self.container.kill())
+
+    # What comes in
+
+    def take_order(self, message: OrderMessage, answer: Callable[[wire.Answer], object]) -> None:
+        """Accept or refuse; an accepted order is durable when it is answered, and acted upon."""
+        if not self.locked:
+            answer(wire.Answer(accepted=False, reason="locked: another container holds the volume"))
+            return
+        self.hearing.note_operator(self.process.now)
+        self.process.run(self._take_order(message, answer), self.site.ledger.bug)
+
+    def _take_order(self, message: OrderMessage, answer: Callable[[wire.Answer], object]) -> Job:
+        order = message.order
+        yield from self._alone()
+        try:
+            verdict = accept(self.memory, order)
+            if not verdict.ok:
+                answer(wire.Answer(accepted=False, reason=verdict.reason, report=self.report))
+                return
+            renewed = accepted(self.memory, order, message.circumstances)
+            is_new = self.memory.order is None or order.key != self.memory.order.key
+            if renewed != self.memory:
+                try:
+                    yield from self._save(renewed)
+                except Refused as exc:
+                    answer(wire.Answer(accepted=False, reason=exc.reason, report=self.report))
+                    return
+            first = self.heeded != order.key
+            self.heeded = order.key
+        finally:
+            self._release()
+        self.digest = message.circumstances.settings.digest
+        if is_new or first:
+            self.site.story(self.name, f"takes the order to be {order.role} of term {order.term}.{order.revision}")
+            self._overtake()
+        self.wake()
+        self.publish()
+        answer(wire.Answer(accepted=True, reason=verdict.reason, report=self.report))
+
+    def take_promise(self, request: wire.PromiseRequest, answer: Callable[[MemberReport | Failure], object]) -> None:
+        """Promise, durably; answered once nothing is received and the end of the log is known."""
+        if not self.locked:
+            answer(Refused("locked: another container holds the volume"))
+            return
+        self.hearing.note_operator(self.process.now)
+        self.process.run(self._take_promise(request, answer), self.site.ledger.bug)
+
+    def _take_promise(self, request: wire.PromiseRequest, answer: Callable[[MemberReport | Failure], object]) -> Job:
+        until = self.process.now + PROMISE_PATIENCE
+        yield from self._alone()
+        try:
+            if request.member not in ("", self.memory.member):
+                answer(Refused(f"this is {self.memory.member}, not {request.member}: nothing was promised"))
+                return
+            verdict = consent(self.memory, request.cluster, request.term)
+            if not verdict.ok:
+                answer(Refused(verdict.reason))
+                return
+            if request.term > self.memory.promised:
+                try:
+                    yield from self._save(self.memory.model_copy(update={"promised": request.term}))
+                except Refused as exc:
+                    answer(exc)
+                    return
+                self.site.story(self.name, f"promises term {request.term}")
+                self._overtake()
+        finally:
+            self._release()
+        self.publish()
+        while not (self.is_settled() and self.job is None):
+            if self.process.now >= until:
+                answer(
+                    Refused(f"term {request.term} is promised, but the end of the log is not known yet: {self._why}")
+                )
+                return
+            yield (self.changed, max(0.01, until - self.process.now))
+        self.publish()
+        answer(self.report)
+
+    def is_settled(self) -> bool:
+        """Is the position that is told final? Without data there is nothing that could change."""
+        if self.memory.told_data is Data.READY:
+            return self.settled
+        return self.postgres.state in (State.STOPPED, State.CRASHED)
+
+    # What goes out
+
+    @property
+    def report(self) -> MemberReport:
+        if self._report is None:
+            self._report = self._compose(1)
+        return self._report
+
+    def beat(self) -> MemberReport:
+        """The report of this moment, with a number of its own."""
+        self._report = self.report.model_copy(update={"sequence": self.report.sequence + 1})
+        return self._report
+
+    def publish(self) -> None:
+        """Compose the report anew; tell everybody if it says something else."""
+        if not self.locked:
+            return
+        before = self.report
+        report = self._compose(before.sequence)
+        if report == before:
+            return
+        self._report = report.model_copy(update={"sequence": before.sequence + 1})
+        if before.serving is not report.serving:
+            self.site.story(self.name, f"serves {report.serving.value} ({report.role.value})", key=True)
+        self.speaker.say(self._report)
+        self.notify()
+
+    def notify(self) -> None:
+        self.changed.fire()
+        self.reign.follow()
+
+    def stirred(self) -> None:
+        """PostgreSQL changed: everybody is to look again."""
+        if self.postgres.state is not State.RUNNING:
+            self.seen_at, self.walsenders, self.streaming = None, (), False
+        if self.process.alive and self.locked:
+            self.process.after(0.0, self._stirred)
+
+    def _stirred(self) -> None:
+        self.wake()
+        self.look()
+        self.notify()
+
+    def serving(self) -> tuple[Serving, str]:
+        """What clients may be sent here for, and why not (member/telling)."""
+        now = self.process.now
+        if self.postgres.state is not State.RUNNING or self.ending:
+            return Serving.NONE, f"PostgreSQL is {self.postgres.state.value}"
+        if self.seen_at is None or now - self.seen_at > HANG:
+            return Serving.NONE, "PostgreSQL does not answer"
+        timeout = self.memory.circumstances.settings.isolation_timeout
+        if self.role is not Role.PRIMARY:
+            streamed = self.hearing.streamed_at
+            fresh = self.upstream is not None and streamed is not None and now - streamed <= timeout
+            return (Serving.REPLICA, "streaming") if fresh else (Serving.NONE, "no stream from the primary")
+        order = self.reigns()
+        if order is None:
+            return Serving.NONE, "no order holds for this reign"
+        if order.create:
+            return Serving.NONE, "the record does not know this system yet"
+        if self.throne is None or not self.throne.opened:
+            return Serving.NONE, self.throne.why if self.throne else "not open yet"
+        if (order.peers or order.sync.k) and self.hearing.is_isolated(now, timeout):
+            return Serving.NONE, "isolated: neither an operator nor a streaming standby was heard"
+        return Serving.PRIMARY, f"primary of term {order.term}"
+
+    def _compose(self, sequence: int) -> MemberReport:
+        memory, primary = self.memory, self.role is Role.PRIMARY
+        return MemberReport(
+            cluster=memory.cluster,
+            member=memory.member,
+            boot=self.boot,
+            sequence=sequence,
+            data=memory.told_data,
+            incarnation=memory.incarnation,
+            system_id=memory.system_id,
+            promised=memory.promised,
+            accepted=memory.order.key if memory.order else None,
+            heeded=self.heeded,
+            reigned=memory.reigned,
+            postgres=self.postgres.state,
+            role=self.role,
+            serving=self.serving()[0],
+            position=self.position,
+            settled=self.is_settled(),
+            in_force=self.throne.in_force if self.throne and primary else None,
+            walsenders=self.walsenders,
+            upstream=self.upstream.primary if self.upstream and self.streaming else None,
+            progress=self.progress,
+            problem=next(iter(self.problems.values()), None),
+            settings_digest=self.digest,
+        )
+
+    def _heard_by(self, operator: bool) -> None:
+        """What was said has arrived, as far as the kernel there acknowledges it."""
+        if operator and self.process.runs:
+            self.hearing.note_operator(self.process.now)
+
+    # What holds
+
+    @property
+    def order(self) -> Order | None:
+        """The order that holds now."""
+        return self.memory.bound
+
+    @property
+    def role(self) -> Role:
+        if self.postgres.state is not State.RUNNING:
+            return Role.NONE
+        if self.postgres.began is duty.Begin.PRIMARY or self.ascended:
+            return Role.PRIMARY
+        return Role.STANDBY if self.upstream is not None else Role.FENCED
+
+    def reigns(self) -> Order | None:
+        """The order under which the running PostgreSQL is primary; None if it is not, or must not be."""
+        order = self.order
+        if order is None or order.role != "primary" or self.heeded != order.key:
+            return None
+        fits = self.role is Role.PRIMARY and self.memory.reigned == order.term == self.memory.promised
+        return order if fits and self.is_begun() else None
+
+    def is_begun(self) -> bool:
+        memory = self.memory
+        if memory.begun or not memory.timeline:
+            return memory.begun
+        return not self.volume.recovering and self.volume.knows(memory.timeline)
+
+    def trouble(self, code: str, text: str | None) -> None:
+        if text is None:
+            self.problems.pop(code, None)
+        else:
+            self.problems[code] = Problem(code=code, text=text)
+        self.publish()
+
+    # Memory: durable before it is acted upon or answered (law 2)
+
+    def remember(self, **changes: object) -> Job:
+        """Change the memory, durably."""
+        yield from self._alone()
+        try:
+            yield from self._save(self.memory.model_copy(update=changes))
+        finally:
+            self._release()
+
+    def _save(self, memory: Memory) -> Job:
+        """Written, fsynced, renamed; cut short by a newer word it is completed all the same, by a crash it is not."""
+        if self.volume.full:
+            raise Refused("cannot write the memory: no space left on device (disk full)")
+        was = self.memory.incarnation
+        took = self.site.draw(0.001, 0.004) + self.volume.slow * self.site.rng.random()
+        try:
+            yield took / 2
+            acting.make_durable(self, memory)
+            yield took / 2
+        finally:
+            if self.process.alive:
+                acting.make_durable(self, memory)
+                self.memory = memory
+                self.site.ledger.renewed(self, was)
+
+    def _alone(self) -> Job:
+        while self._keeping:
+            yield self._kept
+        self._keeping = True
+
+    def _release(self) -> None:
+        self._keeping = False
+        self._kept.fire()
+
+    # Work: one duty at a time
+
+    def wake(self) -> None:
+        if self._waking is None and self.process.alive:
+            self._waking = self.process.after(0.0, self._work)
+
+    def _work(self) -> None:
+        self._waking = None
+        if self.ending or self.job is not None or not self.locked:
+            return
+        now = self.process.now
+        action = duty.duty(self._facts(), now)
+        if type(action) is self._failed and now < self._not_before:
+            action = duty.Rest(reason=f"{action.reason} (again in a moment)", until=self._not_before)
+        self._why = action.reason
+        if self._resting is not None:
+            self._resting.cancel()
+        if isinstance(action, duty.Rest):
+            self.problems.pop("duty", None)
+            if action.problem is not None:
+                self.problems["duty"] = action.problem
+            self.publish()
+            if action.until is not None:
+                self._resting = self.process.after(max(0.001, action.until - now), self.wake)
+            return
+        self.site.story(self.name, f"{type(action).__name__.lower()}: {action.reason}")
+        doing = action
+        self.job = self.process.run(acting.perform(self, action), lambda failure: self._done(doing, failure))
+
+    def _done(self, action: duty.Action, failure: BaseException | None) -> None:
+        self.job = None
+        self.progress = None
+        if failure is None:
+            self._failures, self._failed = 0, None
+            self.problems.pop("work", None)
+        elif isinstance(failure, Failure):
+            self._note_failure(action, failure)
+        else:
+            self.site.ledger.broke(failure)
+        self.publish()
+        self.notify()
+        self.wake()
+
+    def _note_failure(self, action: duty.Action, failure: Failure) -> None:
+        self._failures = self._failures + 1 if self._failed is type(action) else 1
+        self._failed = type(action)
+        asked = failure.after if isinstance(failure, Again) else 1.0
+        self._not_before = self.process.now + duty.pause_after(action, self._failures, asked)
+        if self._failures == 1:
+            self.site.story(self.name, f"{type(action).__name__.lower()} failed: {failure.reason}")
+        disk = "disk full" in failure.reason
+        if disk or isinstance(action, duty.Create | duty.Clone | duty.Rewind | duty.Promote) or self._failures >= 10:
+            code = "disk-full" if disk else f"{type(action).__name__.lower()}-failed"
+            self.problems["work"] = Problem(code=code, text=failure.reason)
+
+    def _overtake(self) -> None:
+        """A newer word: whatever is being done is done for an older one."""
+        self._failures, self._failed = 0, None
+        if self.job is not None:
+            self.job.cancel()
+            self.job = None
+            self.progress = None
+        self.wake()
+
+    def _facts(self) -> duty.Facts:
+        order, postgres = self.order, self.postgres
+        contacts = self.memory.circumstances.contacts
+        return duty.Facts(
+            memory=self.memory,
+            heeded=order is not None and self.heeded == order.key,
+            postgres=postgres.state,
+            began=postgres.began,
+            role=self.role,
+            position=self.position,
+            settled=self.settled,
+            begun=self.is_begun(),
+            upstream=self.upstream,
+            address=contacts.get(member_of(order.primary)) if order else None,
+            trouble=postgres.trouble,
+            follow_failures=self.follow_failures,
+            crashes=postgres.crashes,
+            ended_at=postgres.ended_at,
+        )
+
+    # The look at PostgreSQL, again and again
+
+    def look(self) -> None:
+        """Look now, and again after a while."""
+        if self._looking is not None:
+            self._looking.cancel()
+        if self.postgres.answers:
+            self._see()
+        self.publish()
+        self.speaker.beat(self.beat)
+        self._looking = self.process.after(LOOK_BUSY if self._is_busy() else LOOK_REST, self.look)
+
+    def _see(self) -> None:
+        now, postgres = self.process.now, self.postgres
+        self.seen_at = now
+        self.walsenders = tuple(
+            Walsender(name=one.name, state=one.state, flush=one.flush, replay=one.flush) for one in postgres.senders
+        )
+        if any(one.is_linked and one.standby.process.runs for one in postgres.senders):
+            self.hearing.standby_at = now
+        receiver = postgres.receiver
+        self.streaming = postgres.recovering and receiver is not None and self.upstream is not None
+        if self.streaming and receiver is not None:
+            if receiver.is_linked and receiver.source.process.runs:
+                self.hearing.streamed_at = now
+            self.follow_failures = 0
+            postgres.trouble = duty.Trouble.NONE
+            self.position = self.volume.position
+        elif not postgres.recovering:
+            self.position = Position(timeline=postgres.timeline, lsn=len(self.volume.log))
+
+    def _is_busy(self) -> bool:
+        if self.job is not None or self.postgres.state not in (State.RUNNING, State.STOPPED):
+            return True
+        order = self.order
+        if self.role is Role.PRIMARY:
+            force = self.throne.in_force if self.throne else None
+            return order is None or force is None or force.revision != order.revision
+        return self.upstream is not None and not self.streaming
+
+
+def _held(memory: Memory) -> str:
+    data: Incarnation | Data = memory.incarnation if memory.incarnation else memory.data
+    return f"{data}, promised {memory.promised}"

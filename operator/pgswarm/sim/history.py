@@ -1,0 +1,174 @@
+"""One seed, one history: a site, some trouble, and what must be true all the while and at the end.
+
+The seed draws the shape of the site, a theme for its troubles and their times. While they last, and after, the ledger
+checks the invariants of safety (S1-S7). When the faults stop, the cluster must come to rest as the document says within
+`REST` (L1), unless counted data is lost that only a person can give up; and at rest nothing is planned and nothing is
+written (L2).
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass
+
+from loguru import logger
+
+from pgswarm.core.steps import title
+from pgswarm.sim.faults import THEMES, Faults
+from pgswarm.sim.ledger import Violation
+from pgswarm.sim.site import Shape, Site
+
+TROUBLE = (6.0, 18.0)
+"""Seconds of virtual time with faults."""
+
+REST = 90.0
+"""Seconds within which everything must be as the document says, once the faults have stopped."""
+
+STAY = 3.0
+"""Seconds at rest within which nothing may be planned."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a history came to."""
+
+    seed: int
+    violation: str  # empty: all was well
+    seconds: float  # of virtual time
+    rested_after: float | None  # None: not to be had without a person
+    commits: int
+    longest: float  # seconds between two acknowledgements of one client
+    seen: Counter[str]
+    theme: str
+    shape: Shape
+    transcript: str = ""
+
+
+def shape_of(seed: int) -> tuple[Shape, str]:
+    """The site and the theme of a seed."""
+    rng = random.Random(f"shape {seed}")
+    members = rng.choice((1, 2, 2, 2, 3, 3, 3, 3, 4, 5))
+    shape = Shape(
+        members=members,
+        operators=rng.choice((1, 1, 1, 1, 2, 2, 3)),
+        nodes=5 if members > 3 else 3,
+        managers=rng.choice((1, 3, 3, 3)),
+        durability=rng.choice(("preferred", "preferred", "required")) if members > 1 else "preferred",
+        detection=rng.choice(("3s", "3s", "1s")),
+        clients=rng.choice((1, 2)),
+        pace=rng.choice((0.1, 0.3, 0.6)),
+        born=rng.random() > 0.12,
+        drift=rng.choice((0.0, 0.0, 0.02, 0.1)),
+    )
+    return shape, rng.choice(list(THEMES))
+
+
+def history(seed: int, *, rest: bool = True, theme: str | None = None, keep: bool = False) -> Outcome:
+    """Live one. Never raises: what was found wrong is in the outcome."""
+    shape, drawn = shape_of(seed)
+    life = Life(Site(seed, shape), theme or drawn)
+    violation = ""
+    logger.disable("pgswarm")
+    try:
+        life.trouble()
+        if rest:
+            life.rest()
+    except Violation as found:
+        violation = str(found)
+    except RuntimeError as broken:
+        violation = f"bug: {broken}"
+    finally:
+        site = life.site
+        site.close()
+        logger.enable("pgswarm")
+    return Outcome(
+        seed=seed,
+        violation=violation,
+        seconds=site.now,
+        rested_after=life.rested_after,
+        commits=len(site.ledger.commits),
+        longest=max(client.longest for client in site.clients),
+        seen=site.seen,
+        theme=life.theme,
+        shape=shape,
+        transcript=site.transcript.text() if violation or keep else "",
+    )
+
+
+class Life:
+    """The course of one history."""
+
+    def __init__(self, site: Site, theme: str) -> None:
+        self.site, self.theme = site, theme
+        self.faults = Faults(site)
+        self.rested_after: float | None = None
+
+    def trouble(self) -> None:
+        """A quiet beginning, then faults at random moments."""
+        site = self.site
+        site.swarm.down_after = site.rng.choice((2.0, 5.0, 9.0))
+        site.run(1.0 if site.shape.born else 4.0)
+        site.unruly = site.network.unruly = True
+        left = TROUBLE[0] + (TROUBLE[1] - TROUBLE[0]) * site.rng.random()
+        pace = site.rng.choice((0.6, 1.5, 3.0))
+        while left > 0:
+            pause = min(left, site.rng.expovariate(1.0 / pace))
+            site.run(pause)
+            left -= pause
+            self.faults.draw(self.theme)
+        self.faults.calm()
+
+    def rest(self) -> None:
+        """L1 and L2."""
+        site, began = self.site, self.site.now
+        site.run(site.swarm.stop_lag + 1.0)  # what Swarm was about to stop is stopped
+        while (unrest := site.unrest()) and site.now - began < REST:
+            site.run(0.5)
+            self.faults.thaw_all()  # a fault that was to end later has nothing left to end
+        if unrest:
+            if site.ledger.lost_for_good:
+                site.count("lost for good")
+                return
+            raise Violation(f"L1: not at rest {REST:.0f} s after the last fault: {unrest}\n{self._picture()}")
+        self.rested_after = site.now - began
+        self._stay()
+
+    def _stay(self) -> None:
+        """Once everybody has heard everything, nothing is planned any more."""
+        site = self.site
+        for client in site.clients:
+            client.idle = True
+        for _ in range(10):
+            site.run(1.0)
+            if not self._planned():
+                break
+        record = site.record
+        for _ in range(int(STAY)):
+            site.run(1.0)
+            if planned := self._planned():
+                raise Violation(f"L2: at rest, and yet: {planned}\n{self._picture()}")
+        if site.record != record or site.unrest():
+            why = site.unrest() or f"the record went from {record} to {site.record}"
+            raise Violation(f"L2: it did not stay at rest: {why}")
+
+    def _planned(self) -> str:
+        return "; ".join(
+            title(step)
+            for operator in self.site.operators
+            if operator.alive and operator.house
+            for worker in operator.house.workers.values()
+            for step in worker.plan.steps
+        )
+
+    def _picture(self) -> str:
+        """What a person wants to see first."""
+        lines = []
+        for operator in self.site.operators:
+            for worker in operator.house.workers.values() if operator.alive and operator.house else ():
+                lines.append(f"{operator.name}: plans {self._planned() or 'nothing'}; waits: {worker.plan.waits}")
+                lines += [f"  {key}: {failed.reason}" for key, failed in worker.failed.items()]
+        for member in self.site.volumes:
+            container = self.site.container(member)
+            lines.append(f"{member}: {container.agent.report.model_dump(exclude_defaults=True) if container else None}")
+        return "\n".join(lines)

@@ -1,0 +1,88 @@
+"""An operator: the real `loop.House` with all its parts, as tasks of a process that can be killed and frozen."""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import copy_context
+from typing import TYPE_CHECKING
+
+import anyio
+
+from pgswarm.core.spec import PostgresCluster
+from pgswarm.core.world import FoundDocument
+from pgswarm.loop.house import House, Identity
+from pgswarm.loop.observe import Images
+from pgswarm.sim.calls import Calls
+from pgswarm.sim.clock import PROCESS
+from pgswarm.sim.manager import Manager
+from pgswarm.sim.speech import Speaker
+from pgswarm.wire import HEARTBEAT, OperatorReport
+
+if TYPE_CHECKING:
+    from pgswarm.sim.site import Site
+
+IMAGES = Images(member="pgswarm/member:sim", router="pgswarm/router:sim")
+
+
+class Operator:
+    """One operator's container."""
+
+    def __init__(self, site: Site, name: str, node: str, address: str) -> None:
+        self.site, self.name, self.node, self.address = site, name, node, address
+        self.process = site.process(name)
+        self.speaker = Speaker(site, node)
+        self.alive = self.is_open = True
+        self.house: House | None = None
+        context = copy_context()
+        context.run(PROCESS.set, self.process)
+        self._task = site.loop.create_task(self._run(), context=context)
+        self._task.add_done_callback(self._over)
+
+    def beat(self) -> OperatorReport:
+        if self.house is None:
+            return OperatorReport(operator=self.name, node_id=self.node, boot="", sequence=0, able=False)
+        before, self.site.loop.current = self.site.loop.current, self.process
+        report = self.house.report()
+        self.site.loop.current = before
+        return report
+
+    def found(self, document: PostgresCluster, edited_at: float) -> None:
+        """A document lies in the folder that it watches."""
+        if self.house is not None:
+            lookout = self.house._worker(document.name).lookout
+            lookout.found = FoundDocument(document=document, edited_at=edited_at, source=f"{self.node}:main.yaml")
+            lookout.bell.ring()
+
+    def end(self) -> None:
+        """SIGTERM: it ends in a moment."""
+        self.process.after(0.05, self.kill)
+
+    def kill(self) -> None:
+        """Gone at once; what it had asked for may still happen."""
+        if not self.alive:
+            return
+        self.alive = self.is_open = False
+        self.process.kill()
+        self._task.cancel()
+        self.speaker.end(said=self.site.is_up(self.node))
+        self.site.swarm.ended(self)
+
+    async def _run(self) -> None:
+        site = self.site
+        await anyio.sleep(site.draw(0.2, 0.6))
+        manager, calls = Manager(site, self.node), Calls(site, self.process, self.node)
+        identity = Identity(name=self.name, node_id=self.node, node_name=self.node)
+        self.house = House(identity, manager, manager, calls, IMAGES, None)  # type: ignore[arg-type]
+        if site.document is not None:
+            self.found(site.document, site.edited_at)
+        self._beat()
+        await self.house.run()
+
+    def _beat(self) -> None:
+        if self.alive:
+            self.speaker.say(self.beat())
+            self.process.after(HEARTBEAT, self._beat)
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            self.site.ledger.broke(failure)

@@ -1,0 +1,149 @@
+"""A told history: the vocabulary of scenario files.
+
+A scenario is a function that is given a `Play` and tells what happens, in order:
+
+    def a_partition_heals(play: Play) -> None:
+        '''What the incident was, and which sentence of the protocol is at stake.'''
+        play.begin(members=2)                       # all is well; the first member reigns
+        play.faults.isolate(play.node(play.primary))
+        play.until("pg-2 serves", lambda: play.serves("pg-2"), within=20)
+        play.faults.heal_all()
+        play.wait(2)
+        play.rest()                                 # as the document says, and nothing planned
+
+`play.faults` has every fault by name (`sim.faults`), `play.site` everything there is. `begin` takes the fields of a
+`Shape`. Time passes only in `wait`, `until`, `never` and `rest`; the ledger watches all the while, so a scenario needs
+to say only what is special about it. What happened is `play.story()`: its key lines are compared with the transcript
+that was reviewed and is stored beside the scenario (`tests/sim/scenarios`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from loguru import logger
+
+from pgswarm.core.record import Record
+from pgswarm.core.reports import Serving
+from pgswarm.sim.agent import Agent
+from pgswarm.sim.faults import Faults
+from pgswarm.sim.history import Life
+from pgswarm.sim.ledger import Violation
+from pgswarm.sim.site import Shape, Site
+
+LOOK = 0.05
+"""Seconds between two looks at what is waited for."""
+
+
+class Play:
+    """One scenario under way."""
+
+    def __init__(self, seed: int = 1) -> None:
+        self.seed = seed
+        self._site: Site | None = None
+
+    def begin(self, *, after: float = 2.0, **shape: object) -> None:
+        """A site of this shape, and a quiet time."""
+        self._site = Site(self.seed, Shape(**shape))  # type: ignore[arg-type]
+        self.wait(after)
+
+    @property
+    def site(self) -> Site:
+        if self._site is None:
+            raise AssertionError("a scenario begins with play.begin(…)")
+        return self._site
+
+    @property
+    def faults(self) -> Faults:
+        return Faults(self.site)
+
+    # Time
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        self.site.run(seconds)
+
+    def until(self, what: str, true: Callable[[], object], *, within: float = 30.0) -> None:
+        """Let time pass until something is true; it is wrong if that takes longer."""
+        end = self.site.now + within
+        while not true():
+            if self.site.now >= end:
+                raise AssertionError(f"not within {within:g} s: {what}\n{self.site.transcript.text()}")
+            self.site.run(LOOK)
+
+    def never(self, what: str, true: Callable[[], object], *, during: float) -> None:
+        """Let time pass, during which something must not become true."""
+        end = self.site.now + during
+        while self.site.now < end:
+            self.site.run(LOOK)
+            self.expect(f"not: {what}", not true())
+
+    def rest(self) -> None:
+        """The faults are over: the cluster comes to rest as the document says, and then plans nothing (L1, L2)."""
+        self.faults.calm()
+        Life(self.site, "told").rest()
+
+    def expect(self, what: str, true: object) -> None:
+        """This is so, now."""
+        if not true:
+            raise AssertionError(f"{what}\n{self.site.transcript.text()}")
+
+    # What there is
+
+    @property
+    def record(self) -> Record:
+        record = self.site.record
+        if record is None:
+            raise AssertionError("there is no record")
+        return record
+
+    @property
+    def primary(self) -> str:
+        """The record's primary."""
+        return self.record.primary_member
+
+    @property
+    def standbys(self) -> list[str]:
+        return [name for name in self.site.volumes if name != self.primary]
+
+    @property
+    def acknowledged(self) -> int:
+        """Commits that clients were told of, or could see."""
+        return len(self.site.ledger.commits)
+
+    def node(self, member: str) -> str:
+        """Where a member lives."""
+        return next(slot.node for slot in self.site.swarm.slots if slot.member == member)
+
+    def agent(self, member: str) -> Agent:
+        container = self.site.container(member)
+        if container is None:
+            raise AssertionError(f"no container of {member} lives")
+        return container.agent
+
+    def serves(self, member: str) -> bool:
+        """Does its agent say that writers may be sent there?"""
+        container = self.site.container(member)
+        return container is not None and container.agent.serving()[0] is Serving.PRIMARY
+
+    def story(self) -> str:
+        """The key lines."""
+        return self.site.transcript.text(key=True)
+
+    def close(self) -> None:
+        if self._site is not None:
+            self._site.close()
+
+
+def perform(scenario: Callable[[Play], None], seed: int = 1) -> str:
+    """Play a scenario to its end; its story. Raises AssertionError, with the story, if it goes otherwise."""
+    play = Play(seed)
+    logger.disable("pgswarm")
+    try:
+        scenario(play)
+        return play.story()
+    except Violation as found:
+        raise AssertionError(f"{found}\n{play.site.transcript.text()}") from found
+    finally:
+        play.close()
+        logger.enable("pgswarm")

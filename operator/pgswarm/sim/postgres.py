@@ -1,0 +1,487 @@
+"""A PostgreSQL, as far as high availability can feel it.
+
+Played after what was measured and read in its source (facts, and the tags of docs/protocol.md):
+
+- A commit is appended and flushed, then waits if the *shared flag* says that commits wait at all. Only the
+  checkpointer raises or lowers the flag, when it gets to it, seconds late in the middle of a checkpoint (C12).
+- Each walsender takes up a new setting when it gets to it. A reply makes *its* walsender evaluate: with its own k, and
+  with those candidates that each believe themselves to be named (C6, C7).
+- A start after a crash shows every record of the log, also commits that nobody was told of (C11).
+- Streaming is judged by timelines; a standby that follows one that is itself in recovery is served as well.
+- A fast shutdown ships everything to the standbys that are connected; an immediate one ships nothing.
+- A full disk ends it.
+
+What clients were told is noted in the ledger at the moment in which the commit becomes visible, whether or not the
+answer still reaches anybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from pgswarm.core.claim import Sync, application_name
+from pgswarm.core.duty import Begin, Trouble
+from pgswarm.core.reports import Postgres as State
+from pgswarm.sim.clock import Job, Process, Signal
+from pgswarm.sim.volume import Fit, streams_on
+
+if TYPE_CHECKING:
+    from pgswarm.sim.agent import Container
+    from pgswarm.sim.site import Site
+
+RETRY = 0.2
+"""Seconds between two attempts of a standby to stream (wal_retrieve_retry_interval)."""
+
+DEAD_LINK = 5.0
+"""Seconds of silence after which either end of a stream gives it up (wal_sender_timeout, wal_receiver_timeout)."""
+
+
+class Setting(NamedTuple):
+    """A synchronous_standby_names: any k of these."""
+
+    k: int
+    names: frozenset[str]
+
+    @classmethod
+    def of(cls, sync: Sync, term: int) -> Setting:
+        return cls(sync.k, frozenset(application_name(name, term) for name in sync.names))
+
+
+NOBODY = Setting(0, frozenset())
+GHOST = Setting(1, frozenset({"pgswarm-nobody"}))
+
+
+@dataclass(slots=True)
+class Waiter:
+    """A commit that waits for standbys."""
+
+    lsn: int
+    number: int
+    told: Callable[[], object] | None
+
+
+class Sender:
+    """A walsender, and the stream to its standby."""
+
+    def __init__(self, source: Postgres, standby: Postgres, name: str) -> None:
+        self.source, self.standby, self.name = source, standby, name
+        self.setting, self.adopted = source.setting, source.loads
+        self.flush = len(standby.volume.log)
+        self.sent = self.flush
+        self.flying = False
+        self.over = False
+        self.replied_at = source.loop.now
+
+    @property
+    def state(self) -> str:
+        return "streaming" if self.flush + 3 >= len(self.source.volume.log) else "catchup"
+
+    @property
+    def is_linked(self) -> bool:
+        return self.source.site.network.both_ways(self.source.node, self.standby.node)
+
+    def pump(self) -> None:
+        """Send what has not been sent, one flight at a time."""
+        if self.flying or self.over or self.sent >= len(self.source.volume.log):
+            return
+        self.flying = True
+        site, standby = self.source.site, self.standby
+        upto = len(self.source.volume.log)
+        wait = site.network.delay(self.source.node, standby.node) + standby.flush_time()
+        standby.process.after(wait, self._arrive, upto)
+
+    def _arrive(self, upto: int) -> None:
+        """Received and flushed by the standby."""
+        if self.over or self.standby.receiver is not self:
+            return
+        if not self.source.site.network.is_open(self.source.node, self.standby.node):
+            self.source.site.network.healed.on(lambda: self.standby.process.after(0.02, self._arrive, upto))
+            return
+        log, theirs = self.standby.volume.log, self.source.volume.log
+        if self.standby.volume.full:
+            self.standby.crash("its disk is full")
+            return
+        for record in theirs[len(log) : upto]:
+            log.append(record)
+            if record[0] not in self.standby.volume.histories:
+                self.standby.volume.histories.add(record[0])
+        self.standby.arrived()
+        self.sent = upto
+        site = self.source.site
+        self.source.process.after(site.network.delay(self.standby.node, self.source.node), self._reply, len(log))
+
+    def _reply(self, flush: int) -> None:
+        if self.over:
+            return
+        if not self.source.site.network.is_open(self.standby.node, self.source.node):
+            self.source.site.network.healed.on(lambda: self.source.process.after(0.02, self._reply, flush))
+            return
+        self.flying = False
+        self.flush, self.replied_at = max(self.flush, flush), self.source.loop.now
+        self.source.evaluate(self)
+        self.pump()
+
+    def end(self) -> None:
+        """Both ends are gone."""
+        self.over = True
+        self.source.senders = [one for one in self.source.senders if one is not self]
+        if self.standby.receiver is self:
+            self.standby.receiver = None
+            self.standby.stream_ended()
+
+
+class Postgres:
+    """The postgres of one container: at most one postmaster at a time."""
+
+    def __init__(self, site: Site, container: Container) -> None:
+        self.site, self.container, self.loop = site, container, site.loop
+        self.node, self.volume = container.node, container.volume
+        self.name = container.member
+        self.changed: Callable[[], object] = lambda: None
+        self.state = State.STOPPED
+        self.began: Begin | None = None
+        self.starts = self.crashes = 0
+        self.started_at = self.ended_at = 0.0  # by the agent's clock
+        self.trouble = Trouble.NONE
+        self.process = Process(self.loop, f"postgres {self.name}")
+        self.process.kill()
+        self.recovering = True
+        self.replayed = 0
+        self.timeline = 1
+        self.written = NOBODY  # in the configuration file
+        self.setting = NOBODY  # as the postmaster has loaded it
+        self.loads = 0
+        self.flag = False
+        self.flagged = Signal()
+        self.loaded = Signal()
+        self.adopted = Signal()
+        self.stopped = Signal()
+        self.senders: list[Sender] = []
+        self.waiters: list[Waiter] = []
+        self.doors = False
+        self.slots: set[str] = set()
+        self.upstream: tuple[str, str] | None = None  # address, application_name
+        self.receiver: Sender | None = None
+        self._dialling = False
+
+    # Life
+
+    @property
+    def is_primary(self) -> bool:
+        """Read-write, this very moment."""
+        return self.state in (State.RUNNING, State.STOPPING) and not self.recovering and self.process.alive
+
+    @property
+    def answers(self) -> bool:
+        return self.state is State.RUNNING and self.process.runs
+
+    def start(self, begin: Begin, setting: Setting, *, doors: bool) -> None:
+        """Begin a postmaster; `state` says what became of it."""
+        agent = self.container.agent
+        self.process = Process(self.loop, f"postgres {self.name}")
+        self.state, self.began, self.trouble = State.STARTING, begin, Trouble.NONE
+        self.starts += 1
+        self.started_at = agent.process.now
+        self.recovering = begin is not Begin.PRIMARY
+        self.volume.recovering = self.recovering
+        self.written = self.setting = setting
+        self.loads += 1
+        self.flag = False
+        self.doors = doors
+        self.senders, self.waiters, self.receiver, self._dialling = [], [], None, False
+        self.timeline = self.volume.position.timeline
+        self.replayed = 0
+        self.process.after(self.site.draw(0.04, 0.3, rare=1.5), self._ready)
+        self._told()
+
+    def appear(self, begin: Begin, setting: Setting) -> None:
+        """Be there, as after a long quiet time."""
+        self.process = Process(self.loop, f"postgres {self.name}")
+        self.state, self.began, self.starts = State.RUNNING, begin, 1
+        self.started_at = self.container.agent.process.now
+        self.recovering = self.volume.recovering = begin is not Begin.PRIMARY
+        self.written = self.setting = setting
+        self.loads, self.flag, self.doors = 1, bool(setting.k), True
+        self.timeline, self.replayed = self.volume.position.timeline, len(self.volume.log)
+        self.slots = {name for name in self.site.volumes if name != self.name and not self.recovering}
+
+    def _ready(self) -> None:
+        if self.volume.full and not self.recovering:
+            self.crash("its disk is full")
+            return
+        self.state = State.RUNNING
+        self.process.after(self.site.draw(0.0, 0.05, rare=0.8), self._replay)
+        if not self.recovering:
+            self.replayed = len(self.volume.log)
+            self.volume.shown = self.timeline  # crash recovery ends with a checkpoint
+            self.site.story(self.name, f"PostgreSQL runs read-write on timeline {self.timeline}, doors shut")
+            self._raise_flag()
+        self._told()
+        if self.recovering:
+            self.dial()
+
+    def _replay(self) -> None:
+        self.replayed = len(self.volume.log)
+        self._told()
+
+    def arrived(self) -> None:
+        """More log was received."""
+        self.replayed = len(self.volume.log)
+        for sender in self.senders:
+            sender.pump()
+
+    def crash(self, why: str = "killed") -> None:
+        """The postmaster and all its children end at once."""
+        if self.state in (State.STOPPED, State.CRASHED):
+            return
+        self._end()
+        self.state = State.CRASHED
+        self.crashes += 1
+        self.site.story(self.name, f"PostgreSQL has crashed: {why}", key=True)
+        self._told()
+
+    def vanish(self) -> None:
+        """The container is gone: nobody is left to be told."""
+        if self.state not in (State.STOPPED, State.CRASHED):
+            self._end()
+            self.state = State.STOPPED
+
+    def stop(self, patience: float) -> Job:
+        """Fast shutdown, and an immediate one if that takes too long. Once begun it goes on to its end."""
+        if self.state in (State.STOPPED, State.CRASHED):
+            self.state = State.STOPPED
+            return
+        if self.state is not State.STOPPING:
+            self.state = State.STOPPING
+            self.container.agent.process.run(self._stop(patience), self.site.ledger.bug)
+        while self.state is State.STOPPING:
+            yield (self.stopped, 1.0)
+
+    def _stop(self, patience: float) -> Job:
+        self.doors = False
+        self._told()
+        process = self.process
+        if process.frozen:
+            yield patience + 7.0
+        elif self.recovering:
+            yield self.site.draw(0.01, 0.1)
+        else:
+            yield self.site.draw(0.01, 0.1)
+            if process.runs and self.process is process:
+                self.append(-1)
+                left = patience
+                while left > 0 and any(one.is_linked and one.flush < len(self.volume.log) for one in self.senders):
+                    yield 0.05
+                    left -= 0.05
+        if self.process is process and process.alive:
+            self._end()
+        if self.state is State.STOPPING:
+            self.state = State.STOPPED
+        self.stopped.fire()
+        self._told()
+
+    def _end(self) -> None:
+        self.process.kill()
+        self.ended_at = self.container.agent.process.now
+        self.waiters.clear()
+        self.flag = self.doors = False
+        if self.receiver is not None:
+            self._hang_up()
+        for sender in self.senders:
+            sender.over = True
+            standby = sender.standby
+            if self.site.is_up(self.node):  # its kernel says so to the other end, if it can
+                self.site.network.send(self.node, standby.node, _lost, sender)
+            self.site.world(DEAD_LINK, _lost, sender)
+        self.senders = []
+        self.upstream = None
+
+    # Writing
+
+    def append(self, number: int) -> int:
+        """Write one record, flushed; the answer is where it ends."""
+        log = self.volume.log
+        log.append((self.timeline, number if number > 0 else -self.site.number()))
+        self.replayed = len(log)
+        for sender in self.senders:
+            sender.pump()
+        return len(log)
+
+    def commit(self, number: int, told: Callable[[], object] | None = None) -> bool:
+        """A commit by a client (a positive number) or by the agent; True if it has to wait."""
+        if self.volume.full:
+            self.crash("its disk is full")
+            return True
+        lsn = self.append(number)
+        written = self.volume.log[-1][1]
+        if not self.flag:
+            self._acknowledge(Waiter(lsn, written, told))
+            return False
+        self.waiters.append(Waiter(lsn, written, told))
+        return True
+
+    def evaluate(self, sender: Sender) -> None:
+        """A walsender had news: release what its own setting allows."""
+        if sender.name not in sender.setting.names or not self.waiters:
+            return
+        places = sorted((one.flush for one in self.senders if one.name in one.setting.names), reverse=True)
+        if len(places) >= sender.setting.k:
+            self._release(places[sender.setting.k - 1])
+
+    def _release(self, upto: int | None) -> None:
+        free = [one for one in self.waiters if upto is None or one.lsn <= upto]
+        if free:
+            self.waiters = [one for one in self.waiters if upto is not None and one.lsn > upto]
+            for one in free:
+                self._acknowledge(one)
+
+    def _acknowledge(self, one: Waiter) -> None:
+        if one.number > 0:
+            self.site.ledger.acknowledged(self, one.lsn, one.number)
+        if one.told is not None:
+            one.told()
+
+    # Settings
+
+    def reload(self, setting: Setting | None = None, *, doors: bool | None = None) -> None:
+        """Have every process read the configuration again, each when it gets to it."""
+        if setting is not None:
+            self.written = setting
+        self.process.after(self.site.draw(0.002, 0.01), self._load, doors)
+
+    def _load(self, doors: bool | None) -> None:
+        self.setting = self.written
+        self.loads += 1
+        if doors is not None:
+            self.doors = doors
+        for sender in self.senders:
+            self.process.after(self.site.draw(0.0005, 0.01, rare=0.7), self._adopt, sender)
+        self._raise_flag()
+        self.loaded.fire()
+
+    def _adopt(self, sender: Sender) -> None:
+        sender.setting, sender.adopted = self.written, self.loads
+        self.evaluate(sender)
+        self.adopted.fire()
+
+    def _raise_flag(self) -> None:
+        self.process.after(self.site.checkpointer(self.name), self._set_flag)
+
+    def _set_flag(self) -> None:
+        """The checkpointer has come to it. Lowering the flag frees whoever waits."""
+        flag = bool(self.written.k)
+        if flag != self.flag:
+            self.flag = flag
+            if not flag:
+                self._release(None)
+        self.flagged.fire()
+
+    def checkpoint(self) -> None:
+        self.volume.shown = self.timeline
+        keep = max(0, len(self.volume.log) - self.site.wal_keep)
+        needed = [one.flush for one in self.senders] + [self.site.slot(self, name) for name in sorted(self.slots)]
+        self.volume.kept_from = max(self.volume.kept_from, min([keep, *needed]))
+
+    def open_doors(self) -> None:
+        """Clients are inside from now on: whatever is in the log and waits for nobody is visible to them."""
+        if not self.doors:
+            self.doors = True
+            self.site.ledger.shown(self)
+
+    # Receiving
+
+    def follow(self, address: str, name: str) -> None:
+        """primary_conninfo is this from now on."""
+        if self.receiver is not None:
+            self._hang_up()
+        self.upstream = (address, name)
+        self.dial()
+
+    def unfollow(self) -> None:
+        """Nothing is received from now on."""
+        self.upstream = None
+        if self.receiver is not None:
+            self.process.after(self.site.draw(0.0, 0.02), self._end_receiver, self.receiver)
+
+    def _end_receiver(self, receiver: Sender) -> None:
+        if self.receiver is receiver:
+            self._hang_up()
+
+    def dial(self) -> None:
+        if not self._dialling and self.upstream is not None and self.receiver is None:
+            self._dialling = True
+            self.process.after(self.site.draw(0.003, 0.01), self._connect)
+
+    def _connect(self) -> None:
+        self._dialling = False
+        if self.upstream is None or self.receiver is not None or self.state is not State.RUNNING or not self.recovering:
+            return
+        address, name = self.upstream
+        source = self.site.postgres_at(address, self.node)
+        if source is not None and source.answers:
+            if source.volume.system_id != self.volume.system_id:
+                self.site.story(self.name, f"{address} is another system")
+            else:
+                fit = streams_on(self.volume.log, source.volume.log, source.volume.kept_from)
+                if fit is Fit.CORRUPT:
+                    self.site.ledger.fail(f"C10: {self.name} streams from {source.name}, and their logs differ before")
+                if fit is Fit.GOOD:
+                    self.receiver = Sender(source, self, name)
+                    source.senders.append(self.receiver)
+                    self.receiver.pump()
+                    self._told()
+                    return
+                self.trouble = Trouble.DIVERGED if fit is Fit.DIVERGED else Trouble.WAL_GONE
+                self._told()
+        self._dialling = True
+        self.process.after(RETRY, self._connect)
+
+    def _hang_up(self) -> None:
+        """Our end is closed; the other learns of it when the network tells."""
+        sender, self.receiver = self.receiver, None
+        if sender is None:
+            return
+        if self.site.is_up(self.node):
+            self.site.network.send(self.node, sender.source.node, sender.end)
+        self.site.world(DEAD_LINK, sender.end)
+
+    def stream_ended(self) -> None:
+        if self.process.alive:
+            self._told()
+            self.dial()
+
+    def link_was_cut(self) -> None:
+        """Both ends of a stream over a link that is cut give it up after a while."""
+        if self.receiver is not None and not self.receiver.is_linked:
+            self.site.world(DEAD_LINK, _give_up, self.receiver)
+
+    def promote(self, timeline: int) -> None:
+        """Recovery ends: the first number without a history file, and the record that begins it."""
+        number = self.timeline = max(self.volume.position.timeline, self.timeline)
+        while number in self.volume.histories or number <= self.timeline:
+            number += 1
+        self.timeline = number
+        self.recovering = self.volume.recovering = False
+        self.volume.histories.add(number)
+        self.append(-1)
+        self.process.after(self.site.draw(1.0, 6.0), self.checkpoint)  # its own, which takes its time
+
+    def flush_time(self) -> float:
+        return self.site.draw(0.0003, 0.001) + (self.site.rng.random() * self.volume.slow if self.volume.slow else 0.0)
+
+    def _told(self) -> None:
+        self.changed()
+
+
+def _lost(sender: Sender) -> None:
+    """The standby's end of a stream whose source is gone."""
+    if sender.standby.receiver is sender:
+        sender.standby.receiver = None
+        sender.standby.stream_ended()
+
+
+def _give_up(sender: Sender) -> None:
+    if not sender.over and not sender.is_linked:
+        sender.end()
