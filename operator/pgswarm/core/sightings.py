@@ -35,6 +35,8 @@ class Sighting(Generic[R]):
     """When the agent's process was seen to be gone (EOF, reset, refused); None again with its next report."""
     vacant: bool = False
     """After that end, another connection to the same address was refused: nobody listens there any more."""
+    sought_since: float = 0.0
+    """When the looking began: whoever was never heard is silent from then on, not for as long as the watcher lives."""
     why: str = "not heard yet"
     """Why there is no stream, in plain words; empty while connected."""
 

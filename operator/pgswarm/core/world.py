@@ -150,4 +150,5 @@ class World:
         sighting = self.members.get(member)
         if sighting is not None and sighting.report is not None:
             return True
-        return now - self.awake_since > self.detection
+        sought = sighting.sought_since if sighting is not None else 0.0
+        return now - max(self.awake_since, sought) > self.detection

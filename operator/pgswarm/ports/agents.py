@@ -127,7 +127,7 @@ class Watch(Generic[R]):
         silence: float = SILENCE,
     ) -> None:
         self.name = name
-        self.sighting: Sighting[R] = Sighting()
+        self.sighting: Sighting[R] = Sighting(sought_since=anyio.current_time())
         self._agents = agents
         self._kind: type[R] = kind
         self._port = port
