@@ -1,8 +1,8 @@
 """A reign as a task: for as long as the same order reigns over the same postgres, a primary's duties are done once.
 
 `reign` knows how each of them is done; here is only their order, and that a failure is tried again while the reign
-lasts. First what clients and standbys wait for (sync in force, doors), then the roles, at last the checkpoint
-that a rewind of somebody else will ask for.
+lasts. First what clients and standbys wait for (sync in force, doors, and as soon as commits wait the checkpoint that
+a rewind asks for), then the roles.
 """
 
 from __future__ import annotations
@@ -77,7 +77,9 @@ async def _once(agent: Agent, throne: reign.Throne, order: Order) -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_tell, agent, throne)
             await grant.until_let(agent, order)
-            await reign.hold(config, agent.files, agent.postmaster, throne, order, lambda: grant.gate(agent))
+            async with anyio.create_task_group() as work:
+                work.start_soon(_checkpoint_owed, agent, throne, order)
+                await reign.hold(config, agent.files, agent.postmaster, throne, order, lambda: grant.gate(agent))
             tasks.cancel_scope.cancel()
     except ExceptionGroup as group:
         # Not `except*`: what is raised there comes out in a group again, and nobody would catch it.
@@ -87,9 +89,18 @@ async def _once(agent: Agent, throne: reign.Throne, order: Order) -> None:
         raise _first(failures) from group
     agent.publish()
     await act.install(agent)
-    if agent.checkpoint_owed:
-        await reign.checkpoint(config)
-        agent.checkpoint_owed = False
+
+
+async def _checkpoint_owed(agent: Agent, throne: reign.Throne, order: Order) -> None:
+    """The first checkpoint of a new timeline, beside the quarantine: the standby that would end it may have to be
+    rewound first, and a rewind waits for this. Not before commits are seen to wait: it would keep the flag down.
+    """
+    while agent.checkpoint_owed:
+        if throne.armed or not order.sync.k:
+            await reign.checkpoint(agent.config)
+            agent.checkpoint_owed = False
+        else:
+            await anyio.sleep(TELL)
 
 
 async def _tell(agent: Agent, throne: reign.Throne) -> None:
