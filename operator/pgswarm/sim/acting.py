@@ -6,12 +6,14 @@ may be cut short at any yield, by a newer word or by a crash; what it leaves is 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, assert_never
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, assert_never
 
 from pgswarm.core import claim, duty
 from pgswarm.core.memory import Memory
 from pgswarm.core.orders import Order
 from pgswarm.core.reports import Data, MemberReport, Progress, Role
+from pgswarm.core.reports import Postgres as State
 from pgswarm.errors import Again, Refused
 from pgswarm.member.act import LAST_STOP as LAST_STOP
 from pgswarm.member.postmaster import FAST_STOP
@@ -50,7 +52,9 @@ def perform(agent: Agent, action: duty.Action) -> Job:
         case duty.Start():
             yield from _start(agent, action.begin)
         case duty.Stop():
+            was_primary = agent.postgres.began is duty.Begin.PRIMARY or agent.ascended
             yield from agent.postgres.stop(FAST_STOP)
+            agent.closed = was_primary
         case duty.Settle():
             yield from _settle(agent)
         case duty.Follow():
@@ -63,6 +67,9 @@ def perform(agent: Agent, action: duty.Action) -> Job:
             yield from _promote(agent, action.order)
         case duty.Assume():
             yield from agent.remember(reigned=action.term)
+        case duty.Resume():
+            agent.resumed = action.order.key
+            agent.site.count("resumed without an operator")
         case duty.Rest():
             return
         case _ as never:
@@ -97,6 +104,11 @@ def _start(agent: Agent, begin: duty.Begin) -> Job:
     if begun and not memory.begun:
         yield from agent.remember(begun=True)
     agent.upstream, agent.settled, agent.ascended, agent.throne, agent.seen_at = None, False, False, None, None
+    agent.closed = False
+    upstream = None
+    if begin is duty.Begin.FOLLOWING:
+        upstream = yield from _upstream_as_before(agent)
+        begin = begin if upstream is not None else duty.Begin.FENCED
     yield agent.site.draw(0.01, 0.03)
     memory = agent.memory
     if volume.system_id != memory.system_id:
@@ -110,14 +122,35 @@ def _start(agent: Agent, begin: duty.Begin) -> Job:
     volume.histories -= volume.planted
     volume.planted.clear()
     agent.postgres.start(begin, NOBODY, doors=True)
-    if begin is duty.Begin.FOLLOWING and order is not None and memory.incarnation is not None:
-        address = memory.circumstances.contacts[claim.member_of(order.primary)]
-        agent.postgres.upstream = (address, claim.application_name(memory.incarnation, order.term))
-        agent.upstream = duty.Upstream(primary=order.primary, term=order.term, address=address)
+    if upstream is not None and memory.incarnation is not None:
+        agent.postgres.upstream = (upstream.address, claim.application_name(memory.incarnation, upstream.term))
+        agent.upstream = upstream
+
+
+def _upstream_as_before(agent: Agent) -> Generator[Any, Any, duty.Upstream | None]:
+    """Where the primary is that this standby followed, if it is there; else nothing may be received yet."""
+    order = agent.order
+    member = claim.member_of(order.primary) if order is not None else ""
+    address = agent.neighbours.address(member, agent.memory.circumstances.contacts)
+    if order is None or address is None:
+        return None
+    upstream = duty.Upstream(primary=order.primary, term=order.term, address=address)
+    try:
+        yield from _confirm(agent, upstream)
+    except Again:
+        return None
+    return upstream
 
 
 def _settle(agent: Agent) -> Job:
     postgres = agent.postgres
+    if postgres.state in (State.STOPPED, State.CRASHED):
+        yield agent.site.draw(0.01, 0.03)
+        agent.closed, agent.settled = False, agent.volume.closed
+        if agent.settled:
+            agent.position = agent.volume.position
+            agent.site.story(agent.name, f"shut down in order: its log ends at {agent.position}")
+        return
     if postgres.trouble is duty.Trouble.DIVERGED and agent.upstream is not None:
         agent.follow_failures += 1
         yield from agent.remember(follows=None)
@@ -152,6 +185,8 @@ def _follow(agent: Agent, upstream: duty.Upstream) -> Job:
     yield from _confirm(agent, upstream)
     if memory.follows != (upstream.primary, upstream.term):
         yield from agent.remember(follows=(upstream.primary, upstream.term))
+    if agent.postgres.state in (State.STOPPED, State.CRASHED):
+        return  # its start will do the rest
     agent.settled = False
     agent.postgres.trouble = duty.Trouble.NONE
     agent.upstream = upstream
@@ -270,6 +305,8 @@ def _confirm(agent: Agent, upstream: duty.Upstream) -> Job:
         raise Again(f"{who} has not accepted term {upstream.term} yet", after=0.1)
     if report.role is not Role.PRIMARY or report.reigned < upstream.term:
         raise Again(f"{who} is not primary yet", after=0.1)
+    if agent.name not in report.slots:
+        raise Again(f"{who} keeps no replication slot for {agent.name} yet", after=0.1)
 
 
 def _source(agent: Agent, upstream: duty.Upstream) -> Postgres:

@@ -2,7 +2,8 @@
 
 What is real: every decision (`core.duty`, `core.memory`: accept, consent, pause_after) and when somebody was last heard
 (`member.hearing`). What is transcribed, because the real one speaks SQL, signals and files: the loops of
-`member/agent`, `act`, `settle`, `telling`, `watching` (here and in `acting`), and `reign`, `ruling` (in `reigning`).
+`member/agent`, `handover` (here), `act`, `settle` (`acting`), `telling`, `watching` (`telling`), `reign`, `ruling`
+(`reigning`), `neighbours`, `slots` (`neighbours`).
 The order of their steps is kept, above all which word is durable before which deed; each step takes time and can be
 its last. Whoever changes those modules changes these.
 
@@ -20,15 +21,16 @@ from pgswarm.core import duty
 from pgswarm.core.claim import Incarnation, application_name, member_of
 from pgswarm.core.memory import Memory, accept, accepted, consent
 from pgswarm.core.orders import Order, OrderMessage
-from pgswarm.core.reports import Data, InForce, MemberReport, Problem, Progress, Role, Serving, Walsender
+from pgswarm.core.reports import Data, InForce, MemberReport, Problem, Progress, Role, Walsender
 from pgswarm.core.reports import Postgres as State
 from pgswarm.core.wal import Position
 from pgswarm.errors import Again, Failure, Refused
 from pgswarm.member.agent import PROMISE_PATIENCE
+from pgswarm.member.handover import READY
 from pgswarm.member.hearing import Hearing
-from pgswarm.member.telling import HANG
+from pgswarm.member.neighbours import ALONE_EVERY
 from pgswarm.member.watching import LOOK_BUSY, LOOK_REST
-from pgswarm.sim import acting, reigning
+from pgswarm.sim import acting, neighbours, reigning, telling
 from pgswarm.sim.clock import Job, Process, Running, Signal, Timer
 from pgswarm.sim.postgres import NOBODY, Postgres, Setting
 from pgswarm.sim.speech import Speaker
@@ -70,8 +72,9 @@ class Container:
         """Does it answer questions, or is it still waiting for the lock?"""
         return self.agent.locked
 
-    def beat(self) -> MemberReport:
-        return self.agent.beat()
+    @property
+    def report(self) -> MemberReport:
+        return self.agent.report
 
     def take_order(self, message: OrderMessage, answer: Callable[[wire.Answer], object]) -> None:
         self.agent.take_order(message, answer)
@@ -107,15 +110,20 @@ class Agent:
         self.boot = f"{site.rng.getrandbits(32):08x}"
         self.memory: Memory = container.volume.memory
         self.locked = False  # holds the volume's lock
+        self.began_at = 0.0
         self.heeded: tuple[int, int] | None = None
+        self.resumed: tuple[int, int] | None = None
+        self.yields = 0
         self.upstream: duty.Upstream | None = None
         self.position: Position | None = None
-        self.settled = self.ascended = self.ending = self.checkpoint_owed = False
+        self.settled = self.closed = self.ascended = self.ending = self.checkpoint_owed = False
         self.throne: reigning.Throne | None = None
         self.follow_failures = 0
         self.progress: Progress | None = None
         self.problems: dict[str, Problem] = {}
         self.hearing = Hearing()
+        self.neighbours = neighbours.Neighbours(self)
+        self.slots = neighbours.Slots(self)
         self.seen_at: float | None = None
         self.streaming = False
         self.walsenders: tuple[Walsender, ...] = ()
@@ -148,9 +156,11 @@ class Agent:
         self.problems.pop("locked", None)
         self.locked = True
         self.memory = self.volume.memory
+        self.began_at = self.process.now
         self.site.story(self.name, f"agent begins at {self.container.address}: {_held(self.memory)}")
         self.look()
         self.wake()
+        self._second()
 
     def wake_up(self, *, reigns: bool) -> None:
         """Begin in the middle of a healthy life: PostgreSQL runs, the order is heeded, the doors are open."""
@@ -192,7 +202,7 @@ class Agent:
         if not self.locked:
             answer(wire.Answer(accepted=False, reason="locked: another container holds the volume"))
             return
-        self.hearing.note_operator(self.process.now)
+        self.hearing.note_caller("operator", self.process.now)
         self.process.run(self._take_order(message, answer), self.site.ledger.bug)
 
     def _take_order(self, message: OrderMessage, answer: Callable[[wire.Answer], object]) -> Job:
@@ -203,6 +213,7 @@ class Agent:
             if not verdict.ok:
                 answer(wire.Answer(accepted=False, reason=verdict.reason, report=self.report))
                 return
+            known = self.memory.circumstances.contacts
             renewed = accepted(self.memory, order, message.circumstances)
             is_new = self.memory.order is None or order.key != self.memory.order.key
             if renewed != self.memory:
@@ -211,6 +222,7 @@ class Agent:
                 except Refused as exc:
                     answer(wire.Answer(accepted=False, reason=exc.reason, report=self.report))
                     return
+            self.neighbours.told(known, message.circumstances.contacts)
             first = self.heeded != order.key
             self.heeded = order.key
         finally:
@@ -228,11 +240,40 @@ class Agent:
         if not self.locked:
             answer(Refused("locked: another container holds the volume"))
             return
-        self.hearing.note_operator(self.process.now)
-        self.process.run(self._take_promise(request, answer), self.site.ledger.bug)
+        self.hearing.note_caller("operator", self.process.now)
+        if request.prepare:
+            self.process.run(self._make_ready(request, answer), self.site.ledger.bug)
+        else:
+            self.process.run(self._take_promise(request, answer), self.site.ledger.bug)
+
+    def _make_ready(self, request: wire.PromiseRequest, answer: Callable[[MemberReport | Failure], object]) -> Job:
+        """Before a hand-over: checkpoint, then turn new clients away for a while (member/handover)."""
+        verdict = consent(self.memory, request.cluster, request.term)
+        if not verdict.ok or self.reigns() is None:
+            answer(Refused(verdict.reason if not verdict.ok else f"{self.name} is not primary"))
+            return
+        yield self.site.draw(0.02, 0.4, rare=3.0)
+        if self.postgres.answers:
+            self.postgres.checkpoint()
+        if self.reigns() is None or self.memory.promised >= request.term:
+            answer(Refused("the reign has ended meanwhile"))
+            return
+        self.yields = request.term
+        self.site.story(self.name, f"ready to hand over to term {request.term}", key=True)
+        self.publish()
+        self.process.after(READY, self._stay, request.term)
+        answer(self.report)
+
+    def _stay(self, term: int) -> None:
+        """Nobody has gone on with the hand-over, or it is done."""
+        if self.yields == term:
+            self.yields = 0
+            self.publish()
 
     def _take_promise(self, request: wire.PromiseRequest, answer: Callable[[MemberReport | Failure], object]) -> Job:
         until = self.process.now + PROMISE_PATIENCE
+        if self.yields == request.term:
+            yield self.site.draw(0.005, 0.05)  # whom PostgreSQL has begun to greet it shall greet
         yield from self._alone()
         try:
             if request.member not in ("", self.memory.member):
@@ -274,12 +315,7 @@ class Agent:
     @property
     def report(self) -> MemberReport:
         if self._report is None:
-            self._report = self._compose(1)
-        return self._report
-
-    def beat(self) -> MemberReport:
-        """The report of this moment, with a number of its own."""
-        self._report = self.report.model_copy(update={"sequence": self.report.sequence + 1})
+            self._report = telling.report(self, 1)
         return self._report
 
     def publish(self) -> None:
@@ -287,7 +323,7 @@ class Agent:
         if not self.locked:
             return
         before = self.report
-        report = self._compose(before.sequence)
+        report = telling.report(self, before.sequence)
         if report == before:
             return
         self._report = report.model_copy(update={"sequence": before.sequence + 1})
@@ -299,6 +335,8 @@ class Agent:
     def notify(self) -> None:
         self.changed.fire()
         self.reign.follow()
+        self.slots.turn()
+        self.neighbours.turn()
 
     def stirred(self) -> None:
         """PostgreSQL changed: everybody is to look again."""
@@ -312,60 +350,10 @@ class Agent:
         self.look()
         self.notify()
 
-    def serving(self) -> tuple[Serving, str]:
-        """What clients may be sent here for, and why not (member/telling)."""
-        now = self.process.now
-        if self.postgres.state is not State.RUNNING or self.ending:
-            return Serving.NONE, f"PostgreSQL is {self.postgres.state.value}"
-        if self.seen_at is None or now - self.seen_at > HANG:
-            return Serving.NONE, "PostgreSQL does not answer"
-        timeout = self.memory.circumstances.settings.isolation_timeout
-        if self.role is not Role.PRIMARY:
-            streamed = self.hearing.streamed_at
-            fresh = self.upstream is not None and streamed is not None and now - streamed <= timeout
-            return (Serving.REPLICA, "streaming") if fresh else (Serving.NONE, "no stream from the primary")
-        order = self.reigns()
-        if order is None:
-            return Serving.NONE, "no order holds for this reign"
-        if order.create:
-            return Serving.NONE, "the record does not know this system yet"
-        if self.throne is None or not self.throne.opened:
-            return Serving.NONE, self.throne.why if self.throne else "not open yet"
-        if (order.peers or order.sync.k) and self.hearing.is_isolated(now, timeout):
-            return Serving.NONE, "isolated: neither an operator nor a streaming standby was heard"
-        return Serving.PRIMARY, f"primary of term {order.term}"
-
-    def _compose(self, sequence: int) -> MemberReport:
-        memory, primary = self.memory, self.role is Role.PRIMARY
-        return MemberReport(
-            cluster=memory.cluster,
-            member=memory.member,
-            boot=self.boot,
-            sequence=sequence,
-            data=memory.told_data,
-            incarnation=memory.incarnation,
-            system_id=memory.system_id,
-            promised=memory.promised,
-            accepted=memory.order.key if memory.order else None,
-            heeded=self.heeded,
-            reigned=memory.reigned,
-            postgres=self.postgres.state,
-            role=self.role,
-            serving=self.serving()[0],
-            position=self.position,
-            settled=self.is_settled(),
-            in_force=self.throne.in_force if self.throne and primary else None,
-            walsenders=self.walsenders,
-            upstream=self.upstream.primary if self.upstream and self.streaming else None,
-            progress=self.progress,
-            problem=next(iter(self.problems.values()), None),
-            settings_digest=self.digest,
-        )
-
-    def _heard_by(self, operator: bool) -> None:
+    def _heard_by(self, caller: str) -> None:
         """What was said has arrived, as far as the kernel there acknowledges it."""
-        if operator and self.process.runs:
-            self.hearing.note_operator(self.process.now)
+        if self.process.runs:
+            self.hearing.note_caller(caller, self.process.now)
 
     # What holds
 
@@ -385,10 +373,14 @@ class Agent:
     def reigns(self) -> Order | None:
         """The order under which the running PostgreSQL is primary; None if it is not, or must not be."""
         order = self.order
-        if order is None or order.role != "primary" or self.heeded != order.key:
+        if order is None or order.role != "primary" or not self.is_confirmed(order):
             return None
         fits = self.role is Role.PRIMARY and self.memory.reigned == order.term == self.memory.promised
         return order if fits and self.is_begun() else None
+
+    def is_confirmed(self, order: Order) -> bool:
+        """Has an operator sent this order since the agent began, or was its reign resumed without one?"""
+        return order.key in (self.heeded, self.resumed)
 
     def is_begun(self) -> bool:
         memory = self.memory
@@ -508,14 +500,18 @@ class Agent:
         return duty.Facts(
             memory=self.memory,
             heeded=order is not None and self.heeded == order.key,
+            resumed=order is not None and self.resumed == order.key,
+            heard=self.neighbours.heard,
+            began_at=self.began_at,
             postgres=postgres.state,
             began=postgres.began,
             role=self.role,
             position=self.position,
             settled=self.settled,
+            closed=self.closed,
             begun=self.is_begun(),
             upstream=self.upstream,
-            address=contacts.get(member_of(order.primary)) if order else None,
+            address=self.neighbours.address(member_of(order.primary), contacts) if order else None,
             trouble=postgres.trouble,
             follow_failures=self.follow_failures,
             crashes=postgres.crashes,
@@ -529,29 +525,15 @@ class Agent:
         if self._looking is not None:
             self._looking.cancel()
         if self.postgres.answers:
-            self._see()
+            telling.see(self)
         self.publish()
-        self.speaker.beat(self.beat)
+        self.speaker.beat(self.report)
         self._looking = self.process.after(LOOK_BUSY if self._is_busy() else LOOK_REST, self.look)
 
-    def _see(self) -> None:
-        now, postgres = self.process.now, self.postgres
-        self.seen_at = now
-        self.walsenders = tuple(
-            Walsender(name=one.name, state=one.state, flush=one.flush, replay=one.flush) for one in postgres.senders
-        )
-        if any(one.is_linked and one.standby.process.runs for one in postgres.senders):
-            self.hearing.standby_at = now
-        receiver = postgres.receiver
-        self.streaming = postgres.recovering and receiver is not None and self.upstream is not None
-        if self.streaming and receiver is not None:
-            if receiver.is_linked and receiver.source.process.runs:
-                self.hearing.streamed_at = now
-            self.follow_failures = 0
-            postgres.trouble = duty.Trouble.NONE
-            self.position = self.volume.position
-        elif not postgres.recovering:
-            self.position = Position(timeline=postgres.timeline, lsn=len(self.volume.log))
+    def _second(self) -> None:
+        self.slots.turn()
+        self.neighbours.turn()
+        self.process.after(ALONE_EVERY, self._second)
 
     def _is_busy(self) -> bool:
         if self.job is not None or self.postgres.state not in (State.RUNNING, State.STOPPED):

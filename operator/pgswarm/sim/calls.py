@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from pgswarm.core.orders import OrderMessage, RouterOrderMessage
 from pgswarm.core.reports import MemberReport
-from pgswarm.errors import Failure, Refused
-from pgswarm.ports.agents import CONNECT, SILENCE, AnyReport, Closed, Silent
+from pgswarm.errors import Again, Failure, Refused
+from pgswarm.ports.agents import SILENCE, AnyReport
+from pgswarm.ports.calls import CONNECT, Closed, Silent
 from pgswarm.sim.agent import Container
 from pgswarm.sim.clock import Process
 from pgswarm.sim.speech import Hearer
-from pgswarm.wire import MEMBER_PORT, Answer, PromiseRequest
+from pgswarm.wire import MEMBER_PORT, Answer, GrantRequest, PromiseRequest
 
 if TYPE_CHECKING:
     from pgswarm.sim.site import Site
@@ -51,7 +52,7 @@ def listen(
 
     def deliver(found: Any, back: Reply) -> None:
         if found.is_open:
-            found.speaker.connect(hearer, found.beat())
+            found.speaker.connect(hearer, found.report)
         else:
             back(Refused(f"{address}:{port} answered 503: locked"))
 
@@ -89,9 +90,12 @@ class Calls:
         report: MemberReport = await self._ask(address, port, deliver, deadline)
         return report
 
+    async def send_grant(self, address: str, port: int, request: GrantRequest, *, deadline: float = 1.0) -> Answer:
+        raise Refused("no agent here writes under a grant yet")
+
     async def get_report(self, address: str, port: int, *, deadline: float = 2.0) -> AnyReport:
         def deliver(found: Any, back: Reply) -> None:
-            back(found.beat())
+            back(found.report)
 
         report: AnyReport = await self._ask(address, port, deliver, deadline)
         return report
@@ -106,7 +110,7 @@ class Calls:
             if waiting is not None and not waiting.done():
                 waiting.set_result(None)
 
-        hearer = Hearer(site, self._node, site.node_of(address), put, put, is_operator=True)
+        hearer = Hearer(site, self._node, site.node_of(address), put, put, caller="operator")
         listen(site, self._node, address, port, hearer, put)
         patience = CONNECT
         try:
@@ -149,6 +153,6 @@ def ask_report(site: Site, here: str, address: str, reply: Reply) -> None:
     """One agent asks another for its report."""
 
     def deliver(found: Container, back: Reply) -> None:
-        back(found.beat())
+        back(found.report if found.is_open else Again(f"the agent at {address} waits for its volume", after=0.5))
 
     call(site, here, address, MEMBER_PORT, deliver, reply)

@@ -79,6 +79,8 @@ def found(site: Site) -> None:
         order = order_for(site.cluster, record, member)
         reigns = member == record.primary_member
         volume.log, volume.system_id, volume.recovering = list(log), SYSTEM, not reigns
+        volume.redo = len(log)
+        volume.slots = dict.fromkeys(order.peers, len(log))
         volume.memory = Memory(
             cluster=site.cluster,
             member=member,

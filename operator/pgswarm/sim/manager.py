@@ -158,14 +158,20 @@ class Manager:
                         site.count("answer to a write lost")
                         raise Again(f"{doing}: no answer; the outcome is unknown")
                     return done
-        swarm.park(lambda: _try(effect))
-        await anyio.sleep(CALL)
+        outcome: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        swarm.park(lambda: _settle(outcome, effect))
+        with anyio.move_on_after(CALL):
+            return await outcome
         raise Again(f"{doing}: no answer within {CALL:g} s; the outcome is unknown")
 
 
-def _try(effect: Callable[[], Any]) -> None:
-    """A write whose caller may be gone."""
+def _settle(outcome: asyncio.Future[Any], effect: Callable[[], Any]) -> None:
+    """A write that is done late: its caller may have given up, or be gone."""
     try:
-        effect()
-    except Conflict:
+        done = effect()
+    except Conflict as conflict:
+        if not outcome.done():
+            outcome.set_exception(conflict)
         return
+    if not outcome.done():
+        outcome.set_result(done)

@@ -11,6 +11,7 @@ import anyio
 from pgswarm.core.spec import PostgresCluster
 from pgswarm.core.world import FoundDocument
 from pgswarm.loop.house import House, Identity
+from pgswarm.loop.listing import PERIOD
 from pgswarm.loop.observe import Images
 from pgswarm.sim.calls import Calls
 from pgswarm.sim.clock import PROCESS
@@ -38,13 +39,20 @@ class Operator:
         self._task = site.loop.create_task(self._run(), context=context)
         self._task.add_done_callback(self._over)
 
-    def beat(self) -> OperatorReport:
+    @property
+    def report(self) -> OperatorReport:
+        """What the other operators are told."""
         if self.house is None:
-            return OperatorReport(operator=self.name, node_id=self.node, boot="", sequence=0, able=False)
+            return OperatorReport(operator=self.name, node_id=self.node, boot="", able=False)
         before, self.site.loop.current = self.site.loop.current, self.process
         report = self.house.report()
         self.site.loop.current = before
         return report
+
+    @property
+    def is_informed(self) -> bool:
+        """Has it seen Swarm as often as it does when nothing is wrong?"""
+        return self.house is not None and self.process.now - self.house.listing.able_at < 1.2 * PERIOD
 
     def found(self, document: PostgresCluster, edited_at: float) -> None:
         """A document lies in the folder that it watches."""
@@ -80,7 +88,7 @@ class Operator:
 
     def _beat(self) -> None:
         if self.alive:
-            self.speaker.say(self.beat())
+            self.speaker.say(self.report)
             self.process.after(HEARTBEAT, self._beat)
 
     def _over(self, task: asyncio.Task[None]) -> None:

@@ -25,6 +25,7 @@ from loguru import logger
 
 from pgswarm.core.record import Record
 from pgswarm.core.reports import Serving
+from pgswarm.sim import telling
 from pgswarm.sim.agent import Agent
 from pgswarm.sim.faults import Faults
 from pgswarm.sim.history import Life
@@ -124,7 +125,7 @@ class Play:
     def serves(self, member: str) -> bool:
         """Does its agent say that writers may be sent there?"""
         container = self.site.container(member)
-        return container is not None and container.agent.serving()[0] is Serving.PRIMARY
+        return container is not None and telling.serving(container.agent)[0] is Serving.PRIMARY
 
     def story(self) -> str:
         """The key lines."""

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pgswarm.core.claim import Sync, application_name
 from pgswarm.core.duty import Begin, Trouble
 from pgswarm.core.reports import Postgres as State
+from pgswarm.core.slots import Slot
 from pgswarm.sim.clock import Job, Process, Signal
 from pgswarm.sim.volume import Fit, streams_on
 
@@ -161,7 +162,6 @@ class Postgres:
         self.senders: list[Sender] = []
         self.waiters: list[Waiter] = []
         self.doors = False
-        self.slots: set[str] = set()
         self.upstream: tuple[str, str] | None = None  # address, application_name
         self.receiver: Sender | None = None
         self._dialling = False
@@ -185,7 +185,7 @@ class Postgres:
         self.starts += 1
         self.started_at = agent.process.now
         self.recovering = begin is not Begin.PRIMARY
-        self.volume.recovering = self.recovering
+        self.volume.recovering, self.volume.closed = self.recovering, False
         self.written = self.setting = setting
         self.loads += 1
         self.flag = False
@@ -205,7 +205,6 @@ class Postgres:
         self.written = self.setting = setting
         self.loads, self.flag, self.doors = 1, bool(setting.k), True
         self.timeline, self.replayed = self.volume.position.timeline, len(self.volume.log)
-        self.slots = {name for name in self.site.volumes if name != self.name and not self.recovering}
 
     def _ready(self) -> None:
         if self.volume.full and not self.recovering:
@@ -261,6 +260,8 @@ class Postgres:
 
     def _stop(self, patience: float) -> Job:
         self.doors = False
+        if not self.recovering:
+            self.waiters.clear()  # ended with a warning that nobody who matters reads
         self._told()
         process = self.process
         if process.frozen:
@@ -275,6 +276,7 @@ class Postgres:
                 while left > 0 and any(one.is_linked and one.flush < len(self.volume.log) for one in self.senders):
                     yield 0.05
                     left -= 0.05
+                self.volume.closed = left > 0
         if self.process is process and process.alive:
             self._end()
         if self.state is State.STOPPING:
@@ -380,9 +382,21 @@ class Postgres:
 
     def checkpoint(self) -> None:
         self.volume.shown = self.timeline
+        self.volume.redo = len(self.volume.log)
         keep = max(0, len(self.volume.log) - self.site.wal_keep)
-        needed = [one.flush for one in self.senders] + [self.site.slot(self, name) for name in sorted(self.slots)]
+        needed = [one.restart for one in self.slots()]
         self.volume.kept_from = max(self.volume.kept_from, min([keep, *needed]))
+
+    def slots(self) -> list[Slot]:
+        """Those that are there; one that is streamed through moves with what its standby has flushed."""
+        flushed = {one.standby.name: one.flush for one in self.senders}
+        for name, flush in flushed.items():
+            if name in self.volume.slots:
+                self.volume.slots[name] = max(flush, self.volume.slots[name])
+        return [
+            Slot(member=name, active=name in flushed, restart=restart)
+            for name, restart in sorted(self.volume.slots.items())
+        ]
 
     def open_doors(self) -> None:
         """Clients are inside from now on: whatever is in the log and waits for nobody is visible to them."""
@@ -423,7 +437,7 @@ class Postgres:
         if source is not None and source.answers:
             if source.volume.system_id != self.volume.system_id:
                 self.site.story(self.name, f"{address} is another system")
-            else:
+            elif self.name in source.volume.slots:
                 fit = streams_on(self.volume.log, source.volume.log, source.volume.kept_from)
                 if fit is Fit.CORRUPT:
                     self.site.ledger.fail(f"C10: {self.name} streams from {source.name}, and their logs differ before")

@@ -64,7 +64,6 @@ def _until_done(agent: Agent, order: Order) -> Job:
         return
     while True:
         try:
-            agent.postgres.slots = set(order.peers)
             owed = agent.process.run(checkpoint_owed(agent, throne, order), lambda failure: None)
             try:
                 yield from hold(agent, throne, order)

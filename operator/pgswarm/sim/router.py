@@ -17,7 +17,8 @@ from pgswarm.core.reports import MemberReport, RouterReport
 from pgswarm.core.routing import RoutePlan, Seen, Target, View, refuses, route
 from pgswarm.core.sightings import Sighting
 from pgswarm.errors import Failure
-from pgswarm.ports.agents import CONNECT, PAUSE_FIRST, PAUSE_LAST, SILENCE, Closed
+from pgswarm.ports.agents import PAUSE_FIRST, PAUSE_LAST, SILENCE
+from pgswarm.ports.calls import CONNECT, Closed
 from pgswarm.router.act import TICK
 from pgswarm.router.find import LOOK_UP_OFTEN
 from pgswarm.sim import calls
@@ -42,7 +43,7 @@ class Watch:
     def _dial(self) -> None:
         router = self._router
         there = router.site.node_of(self._address)
-        hearer = Hearer(router.site, router.node, there, self._take, self._end, is_operator=False)
+        hearer = Hearer(router.site, router.node, there, self._take, self._end, caller="router")
         self._hearer = hearer
         calls.listen(router.site, router.node, self._address, wire.MEMBER_PORT, hearer, self._end)
         self._heard_at = router.process.now
@@ -113,8 +114,8 @@ class Router:
         self.process.after(0.1, self._tick)
         self.process.after(0.05, self._look_up)
 
-    def beat(self) -> RouterReport:
-        self._report = self._report.model_copy(update={"sequence": self._report.sequence + 1})
+    @property
+    def report(self) -> RouterReport:
         return self._report
 
     def end(self) -> None:
@@ -136,14 +137,14 @@ class Router:
         order = message.order
         refusal = refuses(order, self.site.cluster, self._order, self._routed)
         if refusal:
-            answer(wire.Answer(accepted=False, reason=refusal, report=self.beat()))
+            answer(wire.Answer(accepted=False, reason=refusal, report=self._report))
             return
         if message.contacts:
             self._contacts = message.contacts
             self._meet()
         self._order = order
         self.wake()
-        answer(wire.Answer(accepted=True, reason="accepted", report=self.beat()))
+        answer(wire.Answer(accepted=True, reason="accepted", report=self._report))
 
     def wake(self) -> None:
         if not self._woken and self.process.alive:
@@ -152,7 +153,7 @@ class Router:
 
     def _tick(self) -> None:
         self.wake()
-        self.speaker.beat(self.beat)
+        self.speaker.beat(self._report)
         self.process.after(TICK, self._tick)
 
     def _look_up(self) -> None:
@@ -207,5 +208,6 @@ class Router:
             "term": plan.write.term if plan.write else plan.floor,
             "address": plan.write.address if plan.write else "",
         }
+        fields["sequence"] = self._report.sequence + 1
         self._report = self._report.model_copy(update=fields)
-        self.speaker.say(self.beat())
+        self.speaker.say(self._report)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import secrets
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from pgswarm.core.record import Record
 from pgswarm.core.reports import Data, Role, Serving
 from pgswarm.core.spec import PostgresCluster
 from pgswarm.sim import calls, founding
+from pgswarm.sim import telling as told
 from pgswarm.sim.agent import Container
 from pgswarm.sim.client import Client
 from pgswarm.sim.clock import BEGINNING, Process, Timer, VirtualLoop
@@ -108,12 +110,13 @@ class Site:
     @contextmanager
     def _chance(self) -> Iterator[None]:
         """What the real code draws by chance is drawn from the seed."""
-        real = secrets.token_hex
+        token, clock = secrets.token_hex, time.time
         secrets.token_hex = lambda nbytes=None: f"{self.rng.getrandbits(8 * (nbytes or 4)):0{2 * (nbytes or 4)}x}"
+        time.time = lambda: self.loop.now
         try:
             yield
         finally:
-            secrets.token_hex = real
+            secrets.token_hex, time.time = token, clock
 
     # Story
 
@@ -201,10 +204,6 @@ class Site:
         """What the name of all members resolves to: running containers, and some that were."""
         return [address for address, one in self.places.items() if isinstance(one, Container) and one.alive]
 
-    def slot(self, source: Postgres, peer: str) -> int:
-        """From where on a replication slot keeps the log."""
-        return len(self.volumes[peer].log)
-
     def container(self, member: str) -> Container | None:
         """The container that lives on the member's volume now."""
         return self.volumes[member].holder
@@ -279,8 +278,9 @@ class Site:
         if record is None or self.document is None:
             return "there is no record"
         own = self.container(record.primary_member)
-        if own is None or own.agent.serving()[0] is not Serving.PRIMARY:
-            return f"{record.primary} does not serve: {own.agent.serving()[1] if own else 'no container'}"
+        serving, why = told.serving(own.agent) if own else (Serving.NONE, "no container")
+        if own is None or serving is not Serving.PRIMARY:
+            return f"{record.primary} does not serve: {why}"
         for member in self.volumes:
             container = self.container(member)
             if container is None or container.agent.memory.data is not Data.READY:
@@ -291,8 +291,13 @@ class Site:
         wanted = {volume.memory.incarnation for volume in self.volumes.values()}
         if set(record.claim.members) != wanted or record.claim.r != min(2, len(wanted)):
             return f"the claim is {record.claim}"
-        if not any(one.alive for one in self.operators):
-            return "there is no operator"
+        if len(wanted) > 1 and {record.primary, *record.sync.names} != wanted:
+            return f"commits wait for {record.sync}"
+        if self.swarm.leader is None or not any(one.alive for one in self.operators):
+            return "there is no operator, or nobody leads Swarm"
+        for operator in self.operators:
+            if operator.alive and not operator.is_informed:
+                return f"{operator.name} has not seen Swarm lately"
         for router in self.routers:
             if router.alive and (router.write is None or router.write.address != own.address):
                 return f"{router.name} does not send writers to {own.address}"

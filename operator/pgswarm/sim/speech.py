@@ -25,7 +25,7 @@ EARLY = 0.05
 class Hearer:
     """The reading end of one stream."""
 
-    __slots__ = ("_at", "_over", "_site", "_take", "_waiting", "closed", "here", "is_operator", "speaker", "there")
+    __slots__ = ("_at", "_over", "_site", "_take", "_waiting", "caller", "closed", "here", "speaker", "there")
 
     def __init__(
         self,
@@ -35,9 +35,9 @@ class Hearer:
         take: Callable[[Any], object],
         over: Callable[[Failure], object],
         *,
-        is_operator: bool,
+        caller: str,
     ) -> None:
-        self.here, self.there, self.is_operator = here, there, is_operator
+        self.here, self.there, self.caller = here, there, caller
         self.closed = False
         self.speaker: Speaker | None = None
         self._site, self._take, self._over = site, take, over
@@ -87,7 +87,7 @@ class Hearer:
 class Speaker:
     """The writing end of all streams of one process."""
 
-    def __init__(self, site: Site, node: str, heard: Callable[[bool], object] = lambda operator: None) -> None:
+    def __init__(self, site: Site, node: str, heard: Callable[[str], object] = lambda caller: None) -> None:
         self._site, self._node, self._heard = site, node, heard
         self._hearers: list[Hearer] = []
         self._said_at = 0.0
@@ -104,13 +104,13 @@ class Speaker:
         for hearer in self._hearers:
             hearer.push(report)
 
-    def beat(self, report: Callable[[], Any]) -> None:
-        """Say something if nothing was said for as long as a heartbeat may take."""
+    def beat(self, report: Any) -> None:
+        """Say it again if nothing was said for as long as a heartbeat may take."""
         if self._hearers and self._site.loop.now - self._said_at >= HEARTBEAT - EARLY:
-            self.say(report())
+            self.say(report)
 
     def heard(self, hearer: Hearer) -> None:
-        self._heard(hearer.is_operator)
+        self._heard(hearer.caller)
 
     def end(self, *, said: bool) -> None:
         """The process is gone; `said`: its kernel is there to say so."""

@@ -45,6 +45,9 @@ class Volume:
     shown: int = 1  # the timeline that the control file names: rewinding from here needs it to be the newest
     recovering: bool = False  # standby.signal
     kept_from: int = 0  # records before this one are gone from pg_wal
+    redo: int = 0  # where recovery would begin: the last checkpoint
+    closed: bool = False  # shut down in order, as a primary
+    slots: dict[str, int] = field(default_factory=dict)  # member → from where its log is kept
     holder: Container | None = None
     full: bool = False
     slow: float = 0.0  # extra seconds at most for every fsync
@@ -71,7 +74,8 @@ class Volume:
         """An empty data directory, the agent's memory beside it untouched."""
         self.log, self.system_id = [], ""
         self.histories, self.planted = set(), set()
-        self.shown, self.recovering, self.kept_from = 1, False, 0
+        self.shown, self.recovering, self.kept_from, self.redo, self.closed = 1, False, 0, 0, False
+        self.slots = {}
 
     def copy_from(self, source: Volume, until: int) -> None:
         """What a clone or a rewind leaves: the source's log as far as it was then."""
@@ -79,7 +83,9 @@ class Volume:
         self.system_id = source.system_id
         self.histories = set(source.histories)
         self.planted = set(source.planted)
-        self.shown, self.kept_from, self.recovering = source.shown, 0, True
+        self.shown, self.kept_from, self.recovering, self.redo = source.shown, 0, True, until
+        self.closed = False
+        self.slots = {}
 
 
 def streams_on(mine: Log, theirs: Log, kept_from: int) -> Fit:

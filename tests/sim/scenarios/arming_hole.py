@@ -14,6 +14,7 @@ def the_checkpointer_is_busy_when_sync_begins(play: Play) -> None:
     play.faults.kill_container("pg-2")
     play.faults.drain(play.node("pg-2"))
     play.until("pg-1 goes on alone", lambda: play.record.claim.r == 1)
+    play.wait(0.5)
     play.faults.busy_checkpointer("pg-1", 5.0)
     play.faults.drain(play.node("pg-2"), False)
     play.until("commits are to wait for pg-2", lambda: play.record.sync.k == 1, within=8)

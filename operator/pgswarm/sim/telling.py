@@ -1,0 +1,102 @@
+"""What an agent says of itself, played: the transcript of `member/telling` and of the look in `member/watching`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgswarm.core import duty
+from pgswarm.core.reports import MemberReport, Role, Serving, Walsender
+from pgswarm.core.reports import Postgres as State
+from pgswarm.core.wal import Position
+from pgswarm.member.telling import HANG
+
+if TYPE_CHECKING:
+    from pgswarm.sim.agent import Agent
+
+
+def serving(agent: Agent) -> tuple[Serving, str]:
+    """What clients may be sent here for, and why not."""
+    now, postgres = agent.process.now, agent.postgres
+    if postgres.state is not State.RUNNING or agent.ending:
+        return Serving.NONE, f"PostgreSQL is {postgres.state.value}"
+    if agent.seen_at is None or now - agent.seen_at > HANG:
+        return Serving.NONE, "PostgreSQL does not answer"
+    timeout = agent.memory.circumstances.settings.isolation_timeout
+    if agent.role is not Role.PRIMARY:
+        streamed = agent.hearing.streamed_at
+        fresh = agent.upstream is not None and streamed is not None and now - streamed <= timeout
+        return (Serving.REPLICA, "streaming") if fresh else (Serving.NONE, "no stream from the primary")
+    order = agent.reigns()
+    if order is None:
+        return Serving.NONE, "no order holds for this reign"
+    if order.create:
+        return Serving.NONE, "the record does not know this system yet"
+    if agent.throne is None or not agent.throne.opened:
+        return Serving.NONE, agent.throne.why if agent.throne else "not open yet"
+    if agent.yields:
+        return Serving.NONE, f"about to hand over to term {agent.yields}"
+    replaceable = order.sync.k > 0
+    if (order.peers or replaceable) and agent.hearing.is_isolated(now, timeout, replaceable=replaceable):
+        return Serving.NONE, "isolated: neither an operator nor a streaming standby was heard"
+    return Serving.PRIMARY, f"primary of term {order.term}"
+
+
+def report(agent: Agent, sequence: int) -> MemberReport:
+    """Everything, composed anew."""
+    memory, primary = agent.memory, agent.role is Role.PRIMARY
+    return MemberReport(
+        cluster=memory.cluster,
+        member=memory.member,
+        boot=agent.boot,
+        sequence=sequence,
+        data=memory.told_data,
+        incarnation=memory.incarnation,
+        system_id=memory.system_id,
+        promised=memory.promised,
+        accepted=memory.order.key if memory.order else None,
+        heeded=agent.heeded,
+        reigned=memory.reigned,
+        postgres=agent.postgres.state,
+        role=agent.role,
+        serving=serving(agent)[0],
+        position=agent.position,
+        settled=agent.is_settled(),
+        answers=_answers(agent),
+        yields=agent.yields if primary else 0,
+        in_force=agent.throne.in_force if agent.throne and primary else None,
+        walsenders=agent.walsenders,
+        upstream=agent.upstream.primary if agent.upstream and agent.streaming else None,
+        slots=agent.slots.told,
+        progress=agent.progress,
+        problem=next(iter(agent.problems.values()), None),
+        settings_digest=agent.digest,
+    )
+
+
+def see(agent: Agent) -> None:
+    """One look at a PostgreSQL that answers."""
+    now, postgres = agent.process.now, agent.postgres
+    agent.seen_at = now
+    agent.walsenders = tuple(
+        Walsender(name=one.name, state=one.state, flush=one.flush, replay=one.flush) for one in postgres.senders
+    )
+    if any(one.is_linked and one.standby.process.runs for one in postgres.senders):
+        agent.hearing.standby_at = now
+    receiver = postgres.receiver
+    agent.streaming = postgres.recovering and receiver is not None and agent.upstream is not None
+    if agent.streaming and receiver is not None:
+        if receiver.is_linked and receiver.source.process.runs:
+            agent.hearing.streamed_at = now
+        agent.follow_failures = 0
+        postgres.trouble = duty.Trouble.NONE
+        agent.position = agent.volume.position
+    elif not postgres.recovering:
+        agent.position = Position(timeline=postgres.timeline, lsn=len(agent.volume.log))
+
+
+def _answers(agent: Agent) -> bool:
+    """Has a PostgreSQL that runs lately answered?"""
+    if agent.postgres.state is not State.RUNNING:
+        return True
+    seen = agent.seen_at if agent.seen_at is not None else agent.postgres.started_at
+    return agent.process.now - seen <= HANG
