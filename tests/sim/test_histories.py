@@ -10,7 +10,7 @@ import pytest
 
 from pgswarm.sim.history import history, shape_of
 
-SEEDS = int(os.environ.get("PGSWARM_SEEDS", "120"))
+SEEDS = int(os.environ.get("PGSWARM_SEEDS", "60"))
 BATCH = 20
 
 
