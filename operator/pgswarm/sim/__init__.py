@@ -10,8 +10,9 @@ the router's shell (`router`). What is played: PostgreSQL, Swarm, the network, d
 
     clock       virtual time: a loop, processes with clocks of their own, jobs
     network     links that cut, delay, repeat · speech: streams · calls: requests
-    volume      what outlives processes · postgres: the database as availability feels it
-    agent       a member's agent · acting: its actions · reigning: a primary's duties
+    volume      what outlives processes · postgres: the database as availability feels it · streaming: its walsenders
+    container   a member's container · agent: its agent · answering: what comes in · telling: what goes out
+    acting      an agent's actions · reigning: a primary's duties · neighbours: what it does about the others
     swarm       store, nodes, tasks · manager: how one operator meets them · operator: the real House as a process
     router      routing · client: who writes
     ledger      the onlooker: S1-S7

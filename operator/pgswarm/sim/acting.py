@@ -19,7 +19,8 @@ from pgswarm.member.act import LAST_STOP as LAST_STOP
 from pgswarm.member.postmaster import FAST_STOP
 from pgswarm.sim import reigning
 from pgswarm.sim.clock import Job, Signal
-from pgswarm.sim.postgres import GHOST, NOBODY, Postgres
+from pgswarm.sim.postgres import Postgres
+from pgswarm.sim.streaming import GHOST, NOBODY
 from pgswarm.sim.volume import common
 
 if TYPE_CHECKING:

@@ -1,102 +1,43 @@
 """A member's agent, played: the real `duty`, `memory` and `Hearing`, around a PostgreSQL that is played as well.
 
 What is real: every decision (`core.duty`, `core.memory`: accept, consent, pause_after) and when somebody was last heard
-(`member.hearing`). What is transcribed, because the real one speaks SQL, signals and files: the loops of
-`member/agent`, `handover` (here), `act`, `settle` (`acting`), `telling`, `watching` (`telling`), `reign`, `ruling`
-(`reigning`), `neighbours`, `slots` (`neighbours`).
+(`member.hearing`). What is transcribed, because the real one speaks SQL, signals and files, is on the right:
+
+    member/agent, handover     here, answering          act, settle          acting
+    telling, watching          telling                  reign, ruling        reigning
+    neighbours, slots          neighbours
+
 The order of their steps is kept, above all which word is durable before which deed; each step takes time and can be
 its last. Whoever changes those modules changes these.
-
-A *container* is one agent with its postgres on one node, under one address. While a partition heals there are two of
-them on one volume; only the holder of its lock lives, the other waits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pgswarm import wire
 from pgswarm.core import duty
 from pgswarm.core.claim import Incarnation, application_name, member_of
-from pgswarm.core.memory import Memory, accept, accepted, consent
-from pgswarm.core.orders import Order, OrderMessage
+from pgswarm.core.memory import Memory
+from pgswarm.core.orders import Order
 from pgswarm.core.reports import Data, InForce, MemberReport, Problem, Progress, Role, Walsender
 from pgswarm.core.reports import Postgres as State
 from pgswarm.core.wal import Position
 from pgswarm.errors import Again, Failure, Refused
-from pgswarm.member.agent import PROMISE_PATIENCE
-from pgswarm.member.handover import READY
 from pgswarm.member.hearing import Hearing
 from pgswarm.member.neighbours import ALONE_EVERY
 from pgswarm.member.watching import LOOK_BUSY, LOOK_REST
 from pgswarm.sim import acting, neighbours, reigning, telling
-from pgswarm.sim.clock import Job, Process, Running, Signal, Timer
-from pgswarm.sim.postgres import NOBODY, Postgres, Setting
+from pgswarm.sim.clock import Job, Running, Signal, Timer
+from pgswarm.sim.postgres import Postgres
 from pgswarm.sim.speech import Speaker
-from pgswarm.sim.volume import Volume
+from pgswarm.sim.streaming import NOBODY, Setting
 
 if TYPE_CHECKING:
+    from pgswarm.sim.container import Container
     from pgswarm.sim.site import Site
 
 LOCK_POLL = 0.25
 """Seconds between two attempts to take the volume's lock."""
-
-
-class Container:
-    """One agent and its postgres, under one address."""
-
-    def __init__(self, site: Site, member: str, node: str, address: str, volume: Volume) -> None:
-        self.site, self.member, self.node, self.address, self.volume = site, member, node, address, volume
-        self.agent = Agent(site, self)
-        self.postgres = Postgres(site, self)
-        self.postgres.changed = self.agent.stirred
-        self.alive = True
-        self._beginning = self.agent.process.after(site.draw(0.1, 0.4), self.agent.begin)
-
-    def wake_up(self, *, reigns: bool) -> None:
-        """Be as after a long quiet time: a history begins with it."""
-        self._beginning.cancel()
-        self.agent.wake_up(reigns=reigns)
-
-    @property
-    def process(self) -> Process:
-        return self.agent.process
-
-    @property
-    def speaker(self) -> Speaker:
-        return self.agent.speaker
-
-    @property
-    def is_open(self) -> bool:
-        """Does it answer questions, or is it still waiting for the lock?"""
-        return self.agent.locked
-
-    @property
-    def report(self) -> MemberReport:
-        return self.agent.report
-
-    def take_order(self, message: OrderMessage, answer: Callable[[wire.Answer], object]) -> None:
-        self.agent.take_order(message, answer)
-
-    def end(self) -> None:
-        """SIGTERM."""
-        if self.agent.locked:
-            self.agent.end()
-        else:
-            self.kill()
-
-    def kill(self) -> None:
-        """The agent is gone, and PostgreSQL with it (law 7)."""
-        if not self.alive:
-            return
-        self.alive = False
-        self.agent.process.kill()
-        self.postgres.vanish()
-        self.agent.speaker.end(said=self.site.is_up(self.node))
-        if self.volume.holder is self:
-            self.volume.holder = None
-        self.site.swarm.ended(self)
 
 
 class Agent:
@@ -138,7 +79,7 @@ class Agent:
         self._resting: Timer | None = None
         self._failures, self._not_before = 0, 0.0
         self._failed: type[duty.Action] | None = None
-        self._why = ""
+        self.why = ""
         self._report: MemberReport | None = None
 
     @property
@@ -195,114 +136,7 @@ class Agent:
         self.publish()
         self.process.run(self.postgres.stop(acting.LAST_STOP), lambda failure: self.container.kill())
 
-    # What comes in
-
-    def take_order(self, message: OrderMessage, answer: Callable[[wire.Answer], object]) -> None:
-        """Accept or refuse; an accepted order is durable when it is answered, and acted upon."""
-        if not self.locked:
-            answer(wire.Answer(accepted=False, reason="locked: another container holds the volume"))
-            return
-        self.hearing.note_caller("operator", self.process.now)
-        self.process.run(self._take_order(message, answer), self.site.ledger.bug)
-
-    def _take_order(self, message: OrderMessage, answer: Callable[[wire.Answer], object]) -> Job:
-        order = message.order
-        yield from self._alone()
-        try:
-            verdict = accept(self.memory, order)
-            if not verdict.ok:
-                answer(wire.Answer(accepted=False, reason=verdict.reason, report=self.report))
-                return
-            known = self.memory.circumstances.contacts
-            renewed = accepted(self.memory, order, message.circumstances)
-            is_new = self.memory.order is None or order.key != self.memory.order.key
-            if renewed != self.memory:
-                try:
-                    yield from self._save(renewed)
-                except Refused as exc:
-                    answer(wire.Answer(accepted=False, reason=exc.reason, report=self.report))
-                    return
-            self.neighbours.told(known, message.circumstances.contacts)
-            first = self.heeded != order.key
-            self.heeded = order.key
-        finally:
-            self._release()
-        self.digest = message.circumstances.settings.digest
-        if is_new or first:
-            self.site.story(self.name, f"takes the order to be {order.role} of term {order.term}.{order.revision}")
-            self._overtake()
-        self.wake()
-        self.publish()
-        answer(wire.Answer(accepted=True, reason=verdict.reason, report=self.report))
-
-    def take_promise(self, request: wire.PromiseRequest, answer: Callable[[MemberReport | Failure], object]) -> None:
-        """Promise, durably; answered once nothing is received and the end of the log is known."""
-        if not self.locked:
-            answer(Refused("locked: another container holds the volume"))
-            return
-        self.hearing.note_caller("operator", self.process.now)
-        if request.prepare:
-            self.process.run(self._make_ready(request, answer), self.site.ledger.bug)
-        else:
-            self.process.run(self._take_promise(request, answer), self.site.ledger.bug)
-
-    def _make_ready(self, request: wire.PromiseRequest, answer: Callable[[MemberReport | Failure], object]) -> Job:
-        """Before a hand-over: checkpoint, then turn new clients away for a while (member/handover)."""
-        verdict = consent(self.memory, request.cluster, request.term)
-        if not verdict.ok or self.reigns() is None:
-            answer(Refused(verdict.reason if not verdict.ok else f"{self.name} is not primary"))
-            return
-        yield self.site.draw(0.02, 0.4, rare=3.0)
-        if self.postgres.answers:
-            self.postgres.checkpoint()
-        if self.reigns() is None or self.memory.promised >= request.term:
-            answer(Refused("the reign has ended meanwhile"))
-            return
-        self.yields = request.term
-        self.site.story(self.name, f"ready to hand over to term {request.term}", key=True)
-        self.publish()
-        self.process.after(READY, self._stay, request.term)
-        answer(self.report)
-
-    def _stay(self, term: int) -> None:
-        """Nobody has gone on with the hand-over, or it is done."""
-        if self.yields == term:
-            self.yields = 0
-            self.publish()
-
-    def _take_promise(self, request: wire.PromiseRequest, answer: Callable[[MemberReport | Failure], object]) -> Job:
-        until = self.process.now + PROMISE_PATIENCE
-        if self.yields == request.term:
-            yield self.site.draw(0.005, 0.05)  # whom PostgreSQL has begun to greet it shall greet
-        yield from self._alone()
-        try:
-            if request.member not in ("", self.memory.member):
-                answer(Refused(f"this is {self.memory.member}, not {request.member}: nothing was promised"))
-                return
-            verdict = consent(self.memory, request.cluster, request.term)
-            if not verdict.ok:
-                answer(Refused(verdict.reason))
-                return
-            if request.term > self.memory.promised:
-                try:
-                    yield from self._save(self.memory.model_copy(update={"promised": request.term}))
-                except Refused as exc:
-                    answer(exc)
-                    return
-                self.site.story(self.name, f"promises term {request.term}")
-                self._overtake()
-        finally:
-            self._release()
-        self.publish()
-        while not (self.is_settled() and self.job is None):
-            if self.process.now >= until:
-                answer(
-                    Refused(f"term {request.term} is promised, but the end of the log is not known yet: {self._why}")
-                )
-                return
-            yield (self.changed, max(0.01, until - self.process.now))
-        self.publish()
-        answer(self.report)
+    # What comes in: see `answering`
 
     def is_settled(self) -> bool:
         """Is the position that is told final? Without data there is nothing that could change."""
@@ -399,13 +233,13 @@ class Agent:
 
     def remember(self, **changes: object) -> Job:
         """Change the memory, durably."""
-        yield from self._alone()
+        yield from self.alone()
         try:
-            yield from self._save(self.memory.model_copy(update=changes))
+            yield from self.save(self.memory.model_copy(update=changes))
         finally:
-            self._release()
+            self.release()
 
-    def _save(self, memory: Memory) -> Job:
+    def save(self, memory: Memory) -> Job:
         """Written, fsynced, renamed; cut short by a newer word it is completed all the same, by a crash it is not."""
         if self.volume.full:
             raise Refused("cannot write the memory: no space left on device (disk full)")
@@ -421,12 +255,12 @@ class Agent:
                 self.memory = memory
                 self.site.ledger.renewed(self, was)
 
-    def _alone(self) -> Job:
+    def alone(self) -> Job:
         while self._keeping:
             yield self._kept
         self._keeping = True
 
-    def _release(self) -> None:
+    def release(self) -> None:
         self._keeping = False
         self._kept.fire()
 
@@ -444,7 +278,7 @@ class Agent:
         action = duty.duty(self._facts(), now)
         if type(action) is self._failed and now < self._not_before:
             action = duty.Rest(reason=f"{action.reason} (again in a moment)", until=self._not_before)
-        self._why = action.reason
+        self.why = action.reason
         if self._resting is not None:
             self._resting.cancel()
         if isinstance(action, duty.Rest):
@@ -485,7 +319,7 @@ class Agent:
             code = "disk-full" if disk else f"{type(action).__name__.lower()}-failed"
             self.problems["work"] = Problem(code=code, text=failure.reason)
 
-    def _overtake(self) -> None:
+    def overtake(self) -> None:
         """A newer word: whatever is being done is done for an older one."""
         self._failures, self._failed = 0, None
         if self.job is not None:

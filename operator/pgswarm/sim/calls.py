@@ -17,8 +17,9 @@ from pgswarm.core.reports import MemberReport
 from pgswarm.errors import Again, Failure, Refused
 from pgswarm.ports.agents import SILENCE, AnyReport
 from pgswarm.ports.calls import CONNECT, Closed, Silent
-from pgswarm.sim.agent import Container
+from pgswarm.sim import answering
 from pgswarm.sim.clock import Process
+from pgswarm.sim.container import Container
 from pgswarm.sim.speech import Hearer
 from pgswarm.wire import MEMBER_PORT, Answer, GrantRequest, PromiseRequest
 
@@ -84,7 +85,7 @@ class Calls:
         self, address: str, port: int, request: PromiseRequest, *, deadline: float = 5.0
     ) -> MemberReport:
         def deliver(found: Container, back: Reply) -> None:
-            found.agent.take_promise(request, back)
+            answering.take_promise(found.agent, request, back)
 
         self._site.count("promise asked")
         report: MemberReport = await self._ask(address, port, deliver, deadline)

@@ -97,7 +97,7 @@ class Client:
         self._last = now
         self.acknowledged += 1
         self._turn += 1
-        self.site.world(self.pace * (0.5 + self.site.rng.random()), self._go)
+        self.site.world(self.site.draw(0.5 * self.pace, 1.5 * self.pace), self._go)
 
     def _give_up(self, turn: int) -> None:
         if turn == self._turn:

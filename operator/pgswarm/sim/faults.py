@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pgswarm.sim.agent import Container
+from pgswarm.sim.container import Container
 
 if TYPE_CHECKING:
     from pgswarm.sim.site import Site

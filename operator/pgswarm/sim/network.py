@@ -24,7 +24,8 @@ KEPT = 20.0
 class Network:
     """Every link between two nodes, one for each direction."""
 
-    def __init__(self, loop: VirtualLoop, rng: random.Random) -> None:
+    def __init__(self, loop: VirtualLoop, rng: random.Random, *, steady: bool) -> None:
+        self._steady = steady
         self.healed = Signal()
         self.unruly = False
         self.slow: dict[tuple[str, str], float] = {}
@@ -59,7 +60,7 @@ class Network:
         """How long a message takes now."""
         if source == target:
             return 0.0001
-        usual = QUICK * (1.0 + self._rng.random())
+        usual = QUICK * (1.5 if self._steady else 1.0 + self._rng.random())
         if self.slow and (extra := self.slow.get((source, target))):
             usual += extra * self._rng.random()
         return usual

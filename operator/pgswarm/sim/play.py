@@ -12,9 +12,10 @@ A scenario is a function that is given a `Play` and tells what happens, in order
         play.rest()                                 # as the document says, and nothing planned
 
 `play.faults` has every fault by name (`sim.faults`), `play.site` everything there is. `begin` takes the fields of a
-`Shape`. Time passes only in `wait`, `until`, `never` and `rest`; the ledger watches all the while, so a scenario needs
-to say only what is special about it. What happened is `play.story()`: its key lines are compared with the transcript
-that was reviewed and is stored beside the scenario (`tests/sim/scenarios`).
+`Shape`. Everything takes as long as it usually does, so a story changes only with what it tells. Time passes only in
+`wait`, `until`, `never` and `rest`; the ledger watches all the while, so a scenario needs to say only what is special
+about it. What happened is `play.story()`: its key lines are compared with the transcript that was reviewed and is
+stored beside the scenario (`tests/sim/scenarios`).
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Play:
 
     def begin(self, *, after: float = 2.0, **shape: object) -> None:
         """A site of this shape, and a quiet time."""
-        self._site = Site(self.seed, Shape(**shape))  # type: ignore[arg-type]
+        self._site = Site(self.seed, Shape(steady=True, **shape))  # type: ignore[arg-type]
         self.wait(after)
 
     @property
@@ -129,7 +130,7 @@ class Play:
 
     def story(self) -> str:
         """The key lines."""
-        return self.site.transcript.text(key=True)
+        return self.site.transcript.story()
 
     def close(self) -> None:
         if self._site is not None:

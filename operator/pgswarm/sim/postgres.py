@@ -19,39 +19,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from pgswarm.core.claim import Sync, application_name
 from pgswarm.core.duty import Begin, Trouble
 from pgswarm.core.reports import Postgres as State
 from pgswarm.core.slots import Slot
+from pgswarm.sim import streaming
 from pgswarm.sim.clock import Job, Process, Signal
+from pgswarm.sim.streaming import NOBODY, Sender, Setting
 from pgswarm.sim.volume import Fit, streams_on
 
 if TYPE_CHECKING:
-    from pgswarm.sim.agent import Container
+    from pgswarm.sim.container import Container
     from pgswarm.sim.site import Site
 
 RETRY = 0.2
 """Seconds between two attempts of a standby to stream (wal_retrieve_retry_interval)."""
-
-DEAD_LINK = 5.0
-"""Seconds of silence after which either end of a stream gives it up (wal_sender_timeout, wal_receiver_timeout)."""
-
-
-class Setting(NamedTuple):
-    """A synchronous_standby_names: any k of these."""
-
-    k: int
-    names: frozenset[str]
-
-    @classmethod
-    def of(cls, sync: Sync, term: int) -> Setting:
-        return cls(sync.k, frozenset(application_name(name, term) for name in sync.names))
-
-
-NOBODY = Setting(0, frozenset())
-GHOST = Setting(1, frozenset({"pgswarm-nobody"}))
 
 
 @dataclass(slots=True)
@@ -61,76 +44,6 @@ class Waiter:
     lsn: int
     number: int
     told: Callable[[], object] | None
-
-
-class Sender:
-    """A walsender, and the stream to its standby."""
-
-    def __init__(self, source: Postgres, standby: Postgres, name: str) -> None:
-        self.source, self.standby, self.name = source, standby, name
-        self.setting, self.adopted = source.setting, source.loads
-        self.flush = len(standby.volume.log)
-        self.sent = self.flush
-        self.flying = False
-        self.over = False
-        self.replied_at = source.loop.now
-
-    @property
-    def state(self) -> str:
-        return "streaming" if self.flush + 3 >= len(self.source.volume.log) else "catchup"
-
-    @property
-    def is_linked(self) -> bool:
-        return self.source.site.network.both_ways(self.source.node, self.standby.node)
-
-    def pump(self) -> None:
-        """Send what has not been sent, one flight at a time."""
-        if self.flying or self.over or self.sent >= len(self.source.volume.log):
-            return
-        self.flying = True
-        site, standby = self.source.site, self.standby
-        upto = len(self.source.volume.log)
-        wait = site.network.delay(self.source.node, standby.node) + standby.flush_time()
-        standby.process.after(wait, self._arrive, upto)
-
-    def _arrive(self, upto: int) -> None:
-        """Received and flushed by the standby."""
-        if self.over or self.standby.receiver is not self:
-            return
-        if not self.source.site.network.is_open(self.source.node, self.standby.node):
-            self.source.site.network.healed.on(lambda: self.standby.process.after(0.02, self._arrive, upto))
-            return
-        log, theirs = self.standby.volume.log, self.source.volume.log
-        if self.standby.volume.full:
-            self.standby.crash("its disk is full")
-            return
-        for record in theirs[len(log) : upto]:
-            log.append(record)
-            if record[0] not in self.standby.volume.histories:
-                self.standby.volume.histories.add(record[0])
-        self.standby.arrived()
-        self.sent = upto
-        site = self.source.site
-        self.source.process.after(site.network.delay(self.standby.node, self.source.node), self._reply, len(log))
-
-    def _reply(self, flush: int) -> None:
-        if self.over:
-            return
-        if not self.source.site.network.is_open(self.standby.node, self.source.node):
-            self.source.site.network.healed.on(lambda: self.source.process.after(0.02, self._reply, flush))
-            return
-        self.flying = False
-        self.flush, self.replied_at = max(self.flush, flush), self.source.loop.now
-        self.source.evaluate(self)
-        self.pump()
-
-    def end(self) -> None:
-        """Both ends are gone."""
-        self.over = True
-        self.source.senders = [one for one in self.source.senders if one is not self]
-        if self.standby.receiver is self:
-            self.standby.receiver = None
-            self.standby.stream_ended()
 
 
 class Postgres:
@@ -194,7 +107,7 @@ class Postgres:
         self.timeline = self.volume.position.timeline
         self.replayed = 0
         self.process.after(self.site.draw(0.04, 0.3, rare=1.5), self._ready)
-        self._told()
+        self.changed()
 
     def appear(self, begin: Begin, setting: Setting) -> None:
         """Be there, as after a long quiet time."""
@@ -217,13 +130,13 @@ class Postgres:
             self.volume.shown = self.timeline  # crash recovery ends with a checkpoint
             self.site.story(self.name, f"PostgreSQL runs read-write on timeline {self.timeline}, doors shut")
             self._raise_flag()
-        self._told()
+        self.changed()
         if self.recovering:
             self.dial()
 
     def _replay(self) -> None:
         self.replayed = len(self.volume.log)
-        self._told()
+        self.changed()
 
     def arrived(self) -> None:
         """More log was received."""
@@ -239,7 +152,7 @@ class Postgres:
         self.state = State.CRASHED
         self.crashes += 1
         self.site.story(self.name, f"PostgreSQL has crashed: {why}", key=True)
-        self._told()
+        self.changed()
 
     def vanish(self) -> None:
         """The container is gone: nobody is left to be told."""
@@ -262,7 +175,7 @@ class Postgres:
         self.doors = False
         if not self.recovering:
             self.waiters.clear()  # ended with a warning that nobody who matters reads
-        self._told()
+        self.changed()
         process = self.process
         if process.frozen:
             yield patience + 7.0
@@ -282,7 +195,7 @@ class Postgres:
         if self.state is State.STOPPING:
             self.state = State.STOPPED
         self.stopped.fire()
-        self._told()
+        self.changed()
 
     def _end(self) -> None:
         self.process.kill()
@@ -295,8 +208,8 @@ class Postgres:
             sender.over = True
             standby = sender.standby
             if self.site.is_up(self.node):  # its kernel says so to the other end, if it can
-                self.site.network.send(self.node, standby.node, _lost, sender)
-            self.site.world(DEAD_LINK, _lost, sender)
+                self.site.network.send(self.node, standby.node, streaming.lost, sender)
+            self.site.world(streaming.DEAD_LINK, streaming.lost, sender)
         self.senders = []
         self.upstream = None
 
@@ -445,10 +358,10 @@ class Postgres:
                     self.receiver = Sender(source, self, name)
                     source.senders.append(self.receiver)
                     self.receiver.pump()
-                    self._told()
+                    self.changed()
                     return
                 self.trouble = Trouble.DIVERGED if fit is Fit.DIVERGED else Trouble.WAL_GONE
-                self._told()
+                self.changed()
         self._dialling = True
         self.process.after(RETRY, self._connect)
 
@@ -459,17 +372,17 @@ class Postgres:
             return
         if self.site.is_up(self.node):
             self.site.network.send(self.node, sender.source.node, sender.end)
-        self.site.world(DEAD_LINK, sender.end)
+        self.site.world(streaming.DEAD_LINK, sender.end)
 
     def stream_ended(self) -> None:
         if self.process.alive:
-            self._told()
+            self.changed()
             self.dial()
 
     def link_was_cut(self) -> None:
         """Both ends of a stream over a link that is cut give it up after a while."""
         if self.receiver is not None and not self.receiver.is_linked:
-            self.site.world(DEAD_LINK, _give_up, self.receiver)
+            self.site.world(streaming.DEAD_LINK, streaming.give_up, self.receiver)
 
     def promote(self, timeline: int) -> None:
         """Recovery ends: the first number without a history file, and the record that begins it."""
@@ -484,18 +397,3 @@ class Postgres:
 
     def flush_time(self) -> float:
         return self.site.draw(0.0003, 0.001) + (self.site.rng.random() * self.volume.slow if self.volume.slow else 0.0)
-
-    def _told(self) -> None:
-        self.changed()
-
-
-def _lost(sender: Sender) -> None:
-    """The standby's end of a stream whose source is gone."""
-    if sender.standby.receiver is sender:
-        sender.standby.receiver = None
-        sender.standby.stream_ended()
-
-
-def _give_up(sender: Sender) -> None:
-    if not sender.over and not sender.is_linked:
-        sender.end()

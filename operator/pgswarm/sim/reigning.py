@@ -15,7 +15,7 @@ from pgswarm.core.reports import InForce
 from pgswarm.errors import Again, Failure, Refused
 from pgswarm.member.ruling import REFUSED_PAUSE
 from pgswarm.sim.clock import Job, Running, Signal
-from pgswarm.sim.postgres import GHOST, NOBODY, Setting
+from pgswarm.sim.streaming import GHOST, NOBODY, Setting
 
 if TYPE_CHECKING:
     from pgswarm.sim.agent import Agent

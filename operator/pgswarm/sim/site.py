@@ -22,9 +22,9 @@ from pgswarm.core.reports import Data, Role, Serving
 from pgswarm.core.spec import PostgresCluster
 from pgswarm.sim import calls, founding
 from pgswarm.sim import telling as told
-from pgswarm.sim.agent import Container
 from pgswarm.sim.client import Client
 from pgswarm.sim.clock import BEGINNING, Process, Timer, VirtualLoop
+from pgswarm.sim.container import Container
 from pgswarm.sim.ledger import Ledger
 from pgswarm.sim.network import Network
 from pgswarm.sim.operator import Operator
@@ -52,6 +52,7 @@ class Shape:
     clients: int = 1
     pace: float = 0.25  # seconds between two commits of one client
     born: bool = True  # False: it begins with empty volumes
+    steady: bool = False  # everything takes as long as it usually does, and nothing is left to chance
     drift: float = 0.0  # how far clocks may run faster or slower than the world's
 
 
@@ -72,7 +73,7 @@ class Site:
         self.wal_keep = 1 << 40
         self.busy: dict[str, float] = {}  # until when a member's checkpointer looks at nothing else
         self.ledger = Ledger(self)
-        self.network = Network(self.loop, self.rng)
+        self.network = Network(self.loop, self.rng, steady=shape.steady)
         names = [f"n{number}" for number in range(1, shape.nodes + 1)]
         self.swarm = Swarm(self, [Machine(name, is_manager=i < shape.managers) for i, name in enumerate(names)])
         self.document: PostgresCluster | None = founding.document(shape)
@@ -137,7 +138,7 @@ class Site:
         """How long something takes."""
         if rare is not None and self.unruly and self.rng.random() < RARELY:
             return high + (rare - high) * self.rng.random()
-        return low + (high - low) * self.rng.random()
+        return low + (high - low) * (0.5 if self.shape.steady else self.rng.random())
 
     def checkpointer(self, member: str) -> float:
         """Seconds until the checkpointer looks at its settings: in the middle of a checkpoint, late (C12)."""
@@ -287,7 +288,7 @@ class Site:
                 return f"{member} has no data"
             agent = container.agent
             if member != record.primary_member and (agent.role is not Role.STANDBY or not agent.streaming):
-                return f"{member} does not stream ({agent.role.value}; {agent._why})"
+                return f"{member} does not stream ({agent.role.value}; {agent.why})"
         wanted = {volume.memory.incarnation for volume in self.volumes.values()}
         if set(record.claim.members) != wanted or record.claim.r != min(2, len(wanted)):
             return f"the claim is {record.claim}"

@@ -84,6 +84,7 @@ class Swarm:
         self.leader: str | None = next(one.name for one in machines if one.is_manager)
         self.past: list[dict[str, Stored]] = [{}]
         self.down_after = 8.0
+        self.election: float | None = None  # seconds that the next ones take; None: as it happens
         self.stop_lag = 2.0
         self._memory: tuple[str, float, dict[str, Stored], SwarmView] | None = None
         self._parked: list[tuple[float, Callable[[], object]]] = []
@@ -119,14 +120,14 @@ class Swarm:
         leader = self.leader
         if leader is not None and not self.has_majority(leader):
             if self.machines[leader].up:
-                until = self.site.loop.now + self.site.rng.random() * MEMORY
+                until = self.site.loop.now + self.site.draw(0.0, MEMORY)
                 self._memory = (leader, until, dict(self.store), self.view())
             self.leader = None
             self.site.story("swarm", f"{leader} no longer leads: it lost its majority", key=True)
             self.site.count("raft leader lost")
         if self.leader is None and not self._electing:
             self._electing = True
-            self.site.world(self.site.draw(1.0, 4.0, rare=12.0), self._elect)
+            self.site.world(self.election or self.site.draw(1.0, 4.0, rare=12.0), self._elect)
         self.settle()
 
     def depose(self) -> None:
@@ -144,11 +145,11 @@ class Swarm:
             self._electing = True
             self.site.world(1.0, self._elect)
             return
-        self.leader = self.site.rng.choice(able)
+        self.leader = able[0] if self.site.shape.steady else self.site.rng.choice(able)
         if self._memory is not None and self._memory[0] == self.leader:
             self._memory = None
         self.site.story("swarm", f"{self.leader} leads", key=True)
-        if self.site.rng.random() < 0.5:
+        if self.site.draw(0.0, 1.0) < 0.5:
             for one in self.machines.values():
                 one.state = "unknown" if one.state == "ready" else one.state
             self.site.world(self.site.draw(0.5, 3.0), self._known)
@@ -316,7 +317,7 @@ class Swarm:
             for task in slot.tasks[:-1]:
                 if task.container is not None and task.container.alive and reachable and not task.stopping:
                     task.stopping = True
-                    self.site.world(self.stop_lag * self.site.rng.random(), self._stop, task)
+                    self.site.world(self.site.draw(0.0, self.stop_lag), self._stop, task)
                 elif task.state == "running" and reachable and (task.container is None or not task.container.alive):
                     task.state = "shutdown"
                     self.touch()

@@ -16,7 +16,7 @@ from pgswarm.core.memory import Memory
 from pgswarm.core.wal import Position
 
 if TYPE_CHECKING:
-    from pgswarm.sim.agent import Container
+    from pgswarm.sim.container import Container
 
 Record = tuple[int, int]
 Log = list[Record]

@@ -13,6 +13,7 @@ def the_raft_leader_dies_with_the_primary(play: Play) -> None:
     primary, node = play.primary, play.node(play.primary)
     play.site.swarm.leader = node
     play.site.swarm.touch()
+    play.site.swarm.election = 8.0
     play.faults.power_off(node)
     play.until("a standby has promised", lambda: play.agent("pg-2").memory.promised == 2, within=20)
     play.expect("nothing is decided yet", play.record.term == 1)
