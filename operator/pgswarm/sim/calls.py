@@ -16,7 +16,7 @@ from pgswarm.core.orders import OrderMessage, RouterOrderMessage
 from pgswarm.core.reports import MemberReport
 from pgswarm.errors import Again, Failure, Refused
 from pgswarm.ports.agents import SILENCE, AnyReport
-from pgswarm.ports.calls import CONNECT, Closed, Silent
+from pgswarm.ports.calls import CONNECT, Silent, Vacant
 from pgswarm.sim import answering
 from pgswarm.sim.clock import Process
 from pgswarm.sim.container import Container
@@ -41,7 +41,7 @@ def call(site: Site, here: str, address: str, port: int, deliver: Callable[[Any,
         if found is not None and found.process.alive:
             found.process.after(0.0, deliver, found, back)
         elif site.refuses(address):
-            back(Closed(f"{address}:{port}: ECONNREFUSED"))
+            back(Vacant(f"{address}:{port}: ECONNREFUSED"))
 
     site.network.send(here, there, arrive)
 
