@@ -42,7 +42,7 @@ class Row:
 
 
 def switch_over(scene: faults.Scene) -> None:
-    scene.whole.stage.pgswarm("switchover", "--yes", deadline=60)
+    scene.whole.stage.pgswarm("switchover", "--to", scene.other, deadline=90)
 
 
 PROCESSES = (

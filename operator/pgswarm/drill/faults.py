@@ -87,8 +87,6 @@ class Fault:
     strike: Callable[[Scene], Mend | None]
     lasts: bool = False
     """Does it last until it is ended?"""
-    total: bool = False
-    """Does nothing work until it is ended? Then its outage is our repair's, and no claim of the product."""
 
 
 def kill_postmaster(scene: Scene) -> None:
@@ -178,15 +176,15 @@ FAULTS = (
     Fault(kind="postmaster killed", strike=kill_postmaster),
     Fault(kind="agent killed", strike=kill_agent),
     Fault(kind="container killed", strike=kill_container),
-    Fault(kind="two members' containers killed", strike=kill_two, total=True),
-    Fault(kind="all members' containers killed", strike=kill_all, total=True),
+    Fault(kind="two members' containers killed", strike=kill_two),
+    Fault(kind="all members' containers killed", strike=kill_all),
     Fault(kind="operators killed in mid-failover", strike=kill_operators),
     Fault(kind="postmaster stopped (SIGSTOP)", strike=stop_postmaster, lasts=True),
     Fault(kind="agent stopped (SIGSTOP)", strike=stop_agent, lasts=True),
     Fault(kind="service scaled to 0", strike=scale_to_zero),
     Fault(kind="node loses power", strike=power_off, lasts=True),
     Fault(kind="node of Swarm's leader loses power", strike=power_off_leader, lasts=True),
-    Fault(kind="all nodes lose power", strike=power_off_all, lasts=True, total=True),
+    Fault(kind="all nodes lose power", strike=power_off_all, lasts=True),
     Fault(kind="node cut off", strike=cut, lasts=True),
     Fault(kind="two nodes cut from each other", strike=cut_between, lasts=True),
     Fault(kind="one-way cut: the victim is deaf", strike=deafen, lasts=True),
