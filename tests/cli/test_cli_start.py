@@ -36,7 +36,18 @@ def test_help_costs_a_fraction_of_a_second() -> None:
     command = [sys.executable, "-c", "from pgswarm.cli import main; main()", "--help"]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    for verb in ("validate", "schema", "status", "plan", "reconcile", "operator", "member", "router"):
+    for verb in (
+        "validate",
+        "schema",
+        "status",
+        "switchover",
+        "failover",
+        "plan",
+        "reconcile",
+        "operator",
+        "member",
+        "router",
+    ):
         assert f"  {verb} " in ran.stdout
     took = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
     assert took < 0.3, f"{took:.2f} s of processor time; 0.1 s is usual"

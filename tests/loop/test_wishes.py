@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import anyio
 import pytest
 
+from pgswarm.core.wish import Answered
+from pgswarm.errors import Again, Refused
+from pgswarm.loop import wishing
+from pgswarm.loop.wishing import spoken
 from tests.loop.town import Town
 
 pytestmark = pytest.mark.anyio
@@ -52,3 +58,33 @@ async def test_an_operator_killed_after_any_effect_of_it_is_continued_by_the_nex
     assert record.answered is not None
     assert record.answered.done, record.answered.text
     assert record.primary_member == "b"
+
+
+async def test_a_wish_is_spoken_and_its_answer_heard(tmp_path: Path) -> None:
+    town = await born(tmp_path / "d")
+    store: Any = town
+    answers: list[Answered] = []
+
+    async def ask() -> None:
+        answers.append(await spoken(store, "main", "switchover", "b", (), by="ann", seconds=20.0))
+        answers.append(await spoken(store, "main", "switchover", "b", (), by="ann", seconds=20.0))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask)
+        assert await town.operator("op.2", lambda: len(answers) == 2)
+    assert answers[0].done
+    assert not answers[1].done
+    assert "b is primary already" in answers[1].text
+
+
+async def test_a_second_wish_waits_for_the_first_to_be_over_and_nobody_waits_without_an_operator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wishing, "GRACE", 0.1)
+    town = await born(tmp_path / "d")
+    store: Any = town
+    with pytest.raises(Again, match="does an operator run"):
+        await spoken(store, "main", "switchover", "b", (), by="ann", seconds=0.2)
+    town.wish("switchover", "b")
+    with pytest.raises(Refused, match="is asked for already"):
+        await spoken(store, "main", "failover", None, (), by="bob", seconds=0.2)

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from pgswarm.cli import agents, cluster, documents, failures
+from pgswarm.cli import agents, cluster, documents, failures, wishes
 
 app = typer.Typer(
     name="pgswarm",
@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 documents.declare(app)
 cluster.declare(app)
+wishes.declare(app)
 agents.declare(app)
 
 

@@ -38,15 +38,21 @@ def is_needed(secret_file: Path | None) -> bool:
 
 def carry(argv: Sequence[str], documents: Path | None = None) -> int:
     """Run `pgswarm argv…` in the control network; its output appears here. The exit code. Raises Failure."""
+    code, output = heard(argv, documents)
+    sys.stdout.write(output)
+    return code
+
+
+def heard(argv: Sequence[str], documents: Path | None = None) -> tuple[int, str]:
+    """The same, but the output is the caller's to show."""
     import anyio
 
     async def carrying() -> Outcome:
         return await _carry(list(argv), documents)
 
     done = anyio.run(carrying)
-    sys.stdout.write(done.output)
     sys.stderr.write(done.errors)
-    return done.exit_code
+    return done.exit_code, done.output
 
 
 async def _carry(argv: list[str], documents: Path | None) -> Outcome:

@@ -47,6 +47,10 @@ def status(one: Status) -> Group:
         lines.append(_fact("commits", one.durability))
     if one.last_change:
         lines.append(_fact("last", one.last_change))
+    if one.wish:
+        lines.append(_fact("wish", one.wish))
+    if one.answer and one.answer != one.last_change:
+        lines.append(_fact("answer", one.answer))
     if one.document:
         lines.append(_fact("document", one.document))
     if one.leader:

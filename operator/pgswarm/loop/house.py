@@ -69,7 +69,7 @@ class House:
         self.peers = Peers(identity.name, identity.node_id, agents, self.listing, self.ring)
         self.tenure = Keeper(identity.name, tenures, self.peers, self._lookouts, self.ring) if tenures else None
         self._swarm = swarm
-        self._records = records
+        self.records = records
         self._agents = agents
         self._images = images
         self._folder = folder
@@ -176,7 +176,7 @@ class House:
         if cluster not in self.workers:
             lookout = Lookout(cluster, self.identity.name, self._agents, self.listing, self._images)
             lookout.keep(self.listing.of(cluster), self.listing.read_at)
-            hands = Hands(lookout, self.listing, self._swarm, self._records, self._agents, self._slow)
+            hands = Hands(lookout, self.listing, self._swarm, self.records, self._agents, self._slow)
             worker = Worker(lookout, hands, self.peers, self.clockwork, self.tenure)
             hands.still_wants = worker.still_wants
             self.workers[cluster] = worker

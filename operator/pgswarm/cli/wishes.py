@@ -1,0 +1,196 @@
+"""`switchover` and `failover`: what a person asks for beside the document.
+
+Both show first what would be done, with the same eyes and rules as the operator's; then the wish is written into the
+cluster's record, the operator that acts fulfils it, and the answer is waited for. Only what loses data asks back, or
+wants `--yes`. Both work from any manager's shell (`elsewhere`).
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pgswarm.cli import elsewhere
+from pgswarm.cli.agents import Secret, options
+from pgswarm.cli.failures import FAILED, BadInput
+
+if TYPE_CHECKING:
+    from pgswarm.core.proposal import Kind, Proposal
+
+Cluster = Annotated[str | None, typer.Option("--cluster", help="Which cluster; needed if there are several.")]
+Timeout = Annotated[float, typer.Option("--timeout", min=1, max=100, help="Seconds in which it may be begun.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
+By = Annotated[str, typer.Option("--by", hidden=True)]
+Json = Annotated[bool, typer.Option("--json", hidden=True)]
+
+
+def declare(app: typer.Typer) -> None:
+    """Add the verbs of this family."""
+    app.command()(switchover)
+    app.command()(failover)
+
+
+def switchover(
+    to: Annotated[
+        str | None, typer.Option("--to", help="The member that shall be primary; the best if not given.")
+    ] = None,
+    cluster: Cluster = None,
+    timeout: Timeout = 60,
+    dry_run: DryRun = False,
+    secret_file: Secret = None,
+    by: By = "",
+) -> None:
+    """Make another member primary while all is well: a pause of some tenths of a second, nothing lost.
+
+    The primary checkpoints, new connections are held by the routers, it hands over and follows the new one. Open
+    sessions end and should connect again. If the other one is not exactly as far, the old primary goes on.
+
+    Exit code 0: done. 1: refused or not done, with the reason. 2: the words are wrong.
+    """
+    by = by or _who()
+    if elsewhere.is_needed(secret_file):
+        words = ["switchover", *_given("--to", to), *_given("--cluster", cluster), "--timeout", str(timeout)]
+        raise typer.Exit(elsewhere.carry([*words, "--by", by, *(["--dry-run"] if dry_run else [])]))
+    _do("switchover", to, (), cluster, timeout, secret_file, by, dry_run=dry_run)
+
+
+def failover(
+    to: Annotated[str | None, typer.Option("--to", help="Whom to prefer among members that are equally far.")] = None,
+    accept_data_loss: Annotated[
+        bool, typer.Option("--accept-data-loss", help="Go on without members that hold what nobody else may have.")
+    ] = False,
+    dead: Annotated[
+        list[str] | None, typer.Option("--dead", help="A member that you give up for lost; may be repeated.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask back.")] = False,
+    cluster: Cluster = None,
+    timeout: Timeout = 60,
+    dry_run: DryRun = False,
+    secret_file: Secret = None,
+    by: By = "",
+    as_json: Json = False,
+) -> None:
+    """Seek another primary now, without waiting until the present one counts as lost.
+
+    Without options it is the ordinary ballot: nothing acknowledged is lost, and where that cannot be made sure it is
+    refused, with those whose word is missing. For a primary that is well, use switchover.
+
+    With --accept-data-loss it goes on without members that cannot be reached, although they may hold commits that
+    nobody else has. First everybody who can be reached is asked; you name the others dead (they are proposed), the
+    furthest of the rest is primary. What the dead still have is put aside if they ever come back. Think twice: a
+    member whose node can be brought back loses nothing.
+
+    Exit code 0: done. 1: refused or not done, with the reason. 2: the words are wrong.
+    """
+    named = tuple(dead or ())
+    if named and not accept_data_loss:
+        raise BadInput("--dead means nothing without --accept-data-loss")
+    if to and accept_data_loss:
+        raise BadInput("with --accept-data-loss the furthest member is primary: leave --to away")
+    kind: Kind = "accept-loss" if accept_data_loss else "failover"
+    by = by or _who()
+    if not elsewhere.is_needed(secret_file):
+        _do(kind, to, named, cluster, timeout, secret_file, by, dry_run=dry_run, yes=yes, as_json=as_json)
+        return
+    words = ["failover", *_given("--to", to), *_given("--cluster", cluster), "--timeout", str(timeout), "--by", by]
+    for name in named:
+        words += ["--dead", name]
+    if not accept_data_loss:
+        raise typer.Exit(elsewhere.carry([*words, *(["--dry-run"] if dry_run else [])]))
+    words.append("--accept-data-loss")
+    if yes or dry_run:
+        raise typer.Exit(elsewhere.carry([*words, "--yes", *(["--dry-run"] if dry_run else [])]))
+    # Only this shell can ask its person, and the wish shall name exactly those whom the person has seen.
+    code, output = elsewhere.heard([*words, "--dry-run", "--json"])
+    if code:
+        raise typer.Exit(code)
+    shown = json.loads(output)
+    _show(shown["lines"])
+    _confirm(shown["dead"])
+    for name in shown["dead"]:
+        words += [] if name in named else ["--dead", name]
+    raise typer.Exit(elsewhere.carry([*words, "--cluster", shown["cluster"], "--yes"]))
+
+
+def _do(
+    kind: Kind,
+    to: str | None,
+    dead: tuple[str, ...],
+    cluster: str | None,
+    timeout: float,
+    secret_file: Path | None,
+    by: str,
+    *,
+    dry_run: bool,
+    yes: bool = False,
+    as_json: bool = False,
+) -> None:
+    """Here, where the control secret is."""
+    import anyio
+    from loguru import logger
+
+    from pgswarm.core.wish import Answered
+    from pgswarm.loop import wishing
+
+    logger.disable("pgswarm")
+    chosen = options(None, secret_file, None, None)
+
+    async def looking() -> Proposal:
+        return await wishing.look(chosen, cluster, kind, to, dead)
+
+    proposal = anyio.run(looking)
+    if as_json:
+        print(json.dumps({"cluster": proposal.cluster, "lines": proposal.lines, "dead": proposal.dead}))
+    else:
+        _show(proposal.lines)
+    if proposal.refusal:
+        _fail(f"{kind} refused: {proposal.refusal}")
+    if dry_run:
+        return
+    if kind == "accept-loss" and not yes:
+        _confirm(proposal.dead)
+
+    async def speaking() -> Answered:
+        return await wishing.speak(chosen, proposal.cluster, kind, to, proposal.dead, by=by, seconds=timeout)
+
+    answer = anyio.run(speaking)
+    if not answer.done:
+        _fail(answer.text)
+    typer.secho(answer.text, fg=typer.colors.GREEN)
+
+
+def _show(lines: list[str] | tuple[str, ...]) -> None:
+    for line in lines:
+        print(f"  {line}")
+
+
+def _confirm(dead: list[str] | tuple[str, ...]) -> None:
+    names = ", ".join(dead) or "nobody"
+    if not sys.stdin.isatty():
+        raise BadInput(f"this gives up {names}: say --yes and name each with --dead, or run it where you can be asked")
+    typer.confirm(f"Give up {names}, and every commit that nobody else has?", abort=True)
+
+
+def _fail(text: str) -> None:
+    typer.secho(f"pgswarm: {text}", err=True, fg=typer.colors.RED)
+    raise typer.Exit(FAILED)
+
+
+def _given(option: str, value: str | None) -> list[str]:
+    return [option, value] if value else []
+
+
+def _who() -> str:
+    """Who asks, as the record shall name them."""
+    try:
+        name = os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):
+        name = "somebody"
+    return f"{name}@{socket.gethostname()}"

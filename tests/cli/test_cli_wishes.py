@@ -1,0 +1,32 @@
+"""Words that cannot be meant are refused before anything is asked."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["failover", "--dead", "pg-1"], "--dead means nothing without --accept-data-loss"),
+        (["failover", "--accept-data-loss", "--to", "pg-1"], "leave --to away"),
+        (["switchover", "--timeout", "0"], "timeout"),
+        (["switchover", "--secret-file", "/nowhere"], "does not exist"),
+    ],
+)
+def test_words_that_contradict_each_other_are_bad_input(words: list[str], why: str) -> None:
+    command = [sys.executable, "-c", "from pgswarm.cli import main; main()", *words]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False, stdin=subprocess.DEVNULL)
+    assert ran.returncode == 2, ran.stderr
+    assert why in ran.stderr
+
+
+@pytest.mark.parametrize("verb", ["switchover", "failover"])
+def test_the_help_says_what_is_lost_and_how_it_ends(verb: str) -> None:
+    command = [sys.executable, "-c", "from pgswarm.cli import main; main()", verb, "--help"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    for words in ("lost", "Exit code 0: done", "--timeout", "--dry-run"):
+        assert words in ran.stdout
