@@ -7,10 +7,8 @@ wants `--yes`. Both work from any manager's shell (`elsewhere`).
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
-import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -189,6 +187,9 @@ def _given(option: str, value: str | None) -> list[str]:
 
 def _who() -> str:
     """Who asks, as the record shall name them."""
+    import getpass
+    import socket
+
     try:
         name = os.environ.get("SUDO_USER") or getpass.getuser()
     except (KeyError, OSError):

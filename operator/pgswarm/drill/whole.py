@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from pgswarm.drill.ledger import Gap, Ledger
+from pgswarm.drill.ledger import Gap, Ledger, Target
 from pgswarm.drill.stage import OWNER_SECRET, Broken, Container, LabStage, wait_for
 from pgswarm.settings import VOLUME_PATH
 
@@ -71,6 +71,11 @@ class Whole:
             parameters=base + parameters,
             more=more,
         )
+
+    @property
+    def target(self) -> Target:
+        """Where the application writes."""
+        return self.stage.target(self.password, 5432, DATABASE, OWNER)
 
     def heal(self) -> dict[str, Any]:
         """Everything on, connected, as documented and at rest."""
@@ -189,7 +194,7 @@ class Whole:
     @contextmanager
     def writing(self) -> Iterator[Writing]:
         """A client writes through all routers; at the end nothing acknowledged may be missing."""
-        with Ledger(self.stage.target(self.password, 5432, DATABASE, OWNER)) as ledger:
+        with Ledger(self.target) as ledger:
             ledger.wait_for_writes(50)
             yield Writing(ledger)
             ledger.wait_for_writes(50, deadline=120)

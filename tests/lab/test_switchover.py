@@ -1,0 +1,84 @@
+"""What a person asks for, on real parts: a switchover under a writing client, and loss that is accepted by name."""
+
+from __future__ import annotations
+
+import statistics
+
+import pytest
+from house import CLUSTER, Whole
+
+from pgswarm.drill.guests import Guests
+from pgswarm.drill.ledger import Ledger
+from pgswarm.drill.stage import Broken, wait_for
+
+pytestmark = pytest.mark.lab
+
+ROUNDS = 5
+
+
+def test_a_switchover_is_a_short_pause_in_which_no_new_connection_fails(whole: Whole) -> None:
+    held = {name: _incarnation(whole, name) for name in (whole.primary(), *whole.standbys())}
+    gaps: list[float] = []
+    with whole.writing() as writing, Guests(whole.target) as guests:
+        for _ in range(ROUNDS):
+            before, to = whole.primary(), whole.standbys()[0]
+            said = whole.stage.pgswarm("switchover", "--to", to, "--timeout", "30", deadline=60)
+            gaps.append(writing.goes_on().seconds)
+            assert f"switchover to {to}: {before} has promised" in " ".join(said.split())
+            assert whole.primary() == to
+            whole.stage.wait_healthy(CLUSTER, members=3)
+            writing.goes_on()
+        refused = guests.refused
+    print(f"switchover: {', '.join(f'{gap * 1000:.0f}' for gap in gaps)} ms, median {statistics.median(gaps):.3f} s")
+    assert guests.greeted > 50
+    assert not refused, refused[:5]
+    assert {name: _incarnation(whole, name) for name in held} == held, "nobody was rewound or made anew"
+    assert statistics.median(gaps) < 2
+
+
+def test_a_switchover_that_cannot_be_had_is_refused_and_nothing_happens(whole: Whole) -> None:
+    before = whole.primary()
+    with whole.writing() as writing:
+        for words in (["--to", before], ["--to", "nobody"]):
+            with pytest.raises(Broken, match=r"is primary already|there is no member nobody"):
+                whole.stage.pgswarm("switchover", *words)
+        assert writing.goes_on().failed == 0
+    assert whole.primary() == before
+
+
+def test_loss_is_accepted_by_name_when_two_of_three_members_are_gone(whole: Whole) -> None:
+    primary, (dead, last) = whole.primary(), whole.standbys()
+    with Ledger(whole.target) as ledger:
+        ledger.wait_for_writes(50)
+    gone = [whole.stage.container(whole.service(name)) for name in (primary, dead)]
+    for one in gone:
+        whole.stage.docker("pause", one.id, node=one.node)
+    try:
+        wait_for(lambda: True if _waits_for(whole, dead) else None, "no failover without a person", 60)
+        with pytest.raises(Broken, match="not named dead"):
+            whole.stage.pgswarm("failover", "--accept-data-loss", "--dead", primary, "--yes", deadline=100)
+        shown = whole.stage.pgswarm("failover", "--accept-data-loss", "--dry-run")
+        for name in (primary, dead):
+            assert f"cannot be asked: {name}" in " ".join(shown.split())
+        words = ["--dead", primary, "--dead", dead, "--yes"]
+        said = whole.stage.pgswarm("failover", "--accept-data-loss", *words, deadline=100)
+        assert "loss accepted by" in said
+        assert whole.primary() == last
+        assert not ledger.missing(), "the last one had streamed everything; nothing was lost in fact"
+    finally:
+        for one in gone:
+            whole.stage.docker("unpause", one.id, node=one.node)
+    status = whole.stage.wait_healthy(CLUSTER, members=3, deadline=240)
+    assert status["primary"] == last
+    assert "loss accepted by" in status["answer"]
+    assert "given up: " in status["answer"]
+
+
+def _waits_for(whole: Whole, member: str) -> bool:
+    return any("no failover" in text and member in text for text in whole.status()["waits"])
+
+
+def _incarnation(whole: Whole, member: str) -> str:
+    found = whole.stage.container(whole.service(member))
+    script = 'grep -o \'"incarnation": "[^"]*"\' /var/lib/pgswarm/agent/state.json | head -1'
+    return whole.stage.docker("exec", found.id, "sh", "-c", script, node=found.node).strip()
