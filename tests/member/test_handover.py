@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
+from pathlib import Path
 
 import anyio
 import psycopg
@@ -148,3 +151,25 @@ async def test_a_client_that_never_comes_to_the_point_is_not_waited_for(stage: S
         began = time.monotonic()
         await a.promise(2)
         assert time.monotonic() - began < handover.GREETING + 2.0
+
+
+async def test_a_postgresql_that_hangs_is_told_and_its_agent_keeps_a_promise_all_the_same(stage: Stage) -> None:
+    await stage.begun("a", "b")
+    a = stage.member("a")
+    await a.sql("CREATE TABLE t (i int)")
+    assert (await a.report()).answers
+    for pid in _processes(a):
+        os.kill(pid, signal.SIGSTOP)
+    hung = await a.until("hung", lambda report: not report.answers)
+    assert (hung.serving, hung.postgres) == (Serving.NONE, Postgres.RUNNING)
+    began = time.monotonic()
+    ended = await a.promise(2)
+    print(f"fenced {time.monotonic() - began:.1f} s after it was asked")
+    assert (ended.settled, ended.role, ended.answers) == (True, Role.FENCED, True)
+    assert time.monotonic() - began < 20
+
+
+def _processes(member: Member) -> list[int]:
+    pid = member.postmaster_pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *map(int, children)]
