@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import pytest
 
 from pgswarm.core.wish import Answered
-from pgswarm.errors import Again, Refused
+from pgswarm.errors import Again, Conflict, Refused
 from pgswarm.loop import wishing
 from pgswarm.loop.wishing import spoken
 from tests.loop.town import Town
@@ -75,6 +76,20 @@ async def test_a_wish_is_spoken_and_its_answer_heard(tmp_path: Path) -> None:
     assert answers[0].done
     assert not answers[1].done
     assert "b is primary already" in answers[1].text
+
+
+async def test_a_wish_whose_writing_seemed_to_fail_and_did_not_is_not_spoken_twice(tmp_path: Path) -> None:
+    town = await born(tmp_path / "d")
+    before, write = len(town.effects), town.write
+
+    async def lost(stored: Any, **changes: Any) -> Any:
+        await write(stored, **changes)
+        raise Conflict("it is not known whether this was done; read again")
+
+    store: Any = SimpleNamespace(read=town.read, write=lost)
+    with pytest.raises(Again, match="does an operator run"):
+        await spoken(store, "main", "switchover", "b", (), by="ann", seconds=0.1)
+    assert [what for what in town.effects[before:] if what.startswith("write")] == ["write main"]
 
 
 async def test_a_second_wish_waits_for_the_first_to_be_over_and_nobody_waits_without_an_operator(
