@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,7 @@ async def answer(reports: Reports) -> None:
         address, port = call.connection.getsockname()
         return Lines(pieces=said(reports[f"{address}:{port}"]))
 
-    async def said(report: MemberReport | RouterReport) -> AsyncIterator[bytes]:
+    async def said(report: MemberReport | RouterReport) -> AsyncGenerator[bytes, None]:
         yield encode_line(report)
         while True:
             await anyio.sleep(HEARTBEAT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 
 import anyio
@@ -42,19 +42,19 @@ async def check(call: Call) -> Reply:
     return message if isinstance(message, Reply) else Reply(body="fine")
 
 
-def stream_of(pieces: Callable[[], AsyncIterator[bytes]]) -> Handler:
+def stream_of(pieces: Callable[[], AsyncGenerator[bytes, None]]) -> Handler:
     async def stream(call: Call) -> Lines:
         return Lines(pieces=pieces())
 
     return stream
 
 
-async def for_ever() -> AsyncIterator[bytes]:
+async def for_ever() -> AsyncGenerator[bytes, None]:
     while True:
         yield BIG
 
 
-async def beats() -> AsyncIterator[bytes]:
+async def beats() -> AsyncGenerator[bytes, None]:
     yield encode_line(REPORT)
     yield BEAT
     yield BEAT
@@ -62,7 +62,7 @@ async def beats() -> AsyncIterator[bytes]:
     await anyio.sleep_forever()
 
 
-async def broken() -> AsyncIterator[bytes]:
+async def broken() -> AsyncGenerator[bytes, None]:
     yield b"one\n"
     raise ZeroDivisionError("here")
 

@@ -8,7 +8,7 @@ GET /live     200 while the loop turns                         no secret
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -53,7 +53,7 @@ def handlers(
 ) -> dict[tuple[str, str], Handler]:
     """What is answered; `report` and `status` are asked anew each time."""
 
-    async def lines() -> AsyncIterator[bytes]:
+    async def lines() -> AsyncGenerator[bytes, None]:
         told: OperatorReport | None = None
         with farewell.listening():
             while not farewell.begun.is_set():

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import anyio
+from loguru import logger
 
 from pgswarm.core import plan as plan_
 from pgswarm.core.status import Status, status_of
@@ -22,8 +23,15 @@ def status_of_house(house: House) -> dict[str, Any]:
     if isinstance(view, Unknown):
         errors += (f"Swarm cannot be observed: {view.why}",)
     node = house.identity.node_name
-    clusters = [status_of_worker(worker, errors, node) for _, worker in sorted(house.workers.items())]
-    known = [one.model_dump(mode="json") for one in clusters if one is not None]
+    known: list[dict[str, Any]] = []
+    for cluster, worker in sorted(house.workers.items()):
+        try:
+            one = status_of_worker(worker, errors, node)
+        except Exception as exc:  # one cluster that cannot be described hides no other
+            logger.exception("{}: its status cannot be told", cluster)
+            errors += (f"{cluster}: its status cannot be told: {type(exc).__name__}: {exc} (a bug; see the log)",)
+        else:
+            known += [one.model_dump(mode="json")] if one is not None else []
     return {
         "operator": house.identity.name,
         "node": house.identity.node_name,

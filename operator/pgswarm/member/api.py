@@ -8,7 +8,7 @@ it (law 6; of routers see `hearing`).
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import anyio
 
@@ -127,7 +127,7 @@ def _answered(answer: wire.Answer) -> Reply:
     return Reply(body=answer.model_dump_json(), status=200 if answer.accepted else 409)
 
 
-async def _lines(agent: Agent, call: Call) -> AsyncIterator[bytes]:
+async def _lines(agent: Agent, call: Call) -> AsyncGenerator[bytes, None]:
     said: MemberReport | None = None
     async for report in agent.reports():
         agent.hearing.note_caller(call.caller, anyio.current_time() - silent_for(call.connection))

@@ -14,7 +14,8 @@ Before it: ports/calls.py on the other side. After it: member/api.py, router/api
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TypeVar
@@ -71,7 +72,7 @@ class Reply:
 class Lines:
     """An answer that has no end: the pieces are sent as they come."""
 
-    pieces: AsyncIterator[bytes]
+    pieces: AsyncGenerator[bytes, None]
 
 
 Handler = Callable[[Call], Awaitable[Reply | Lines]]
@@ -140,8 +141,9 @@ async def _serve_one(stream: SocketStream, handlers: Handlers) -> None:
             await _see_off(stream)
             return
         await _send(stream, _head(200, "application/x-ndjson"))
-        async for piece in reply.pieces:
-            await _send(stream, piece)
+        async with aclosing(reply.pieces) as pieces:
+            async for piece in pieces:
+                await _send(stream, piece)
     except (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream, OSError):
         return  # the caller has left
     except Exception as exc:  # a bug here must not end the process, and PostgreSQL with it

@@ -94,18 +94,25 @@ class Router:
 
     async def run(self, haproxy: Haproxy, finder: Finder) -> None:
         """Steer until cancelled."""
+        bug = ""
         while True:
             self.changed = anyio.Event()
             pause = TICK
             if haproxy.status == "running":
                 try:
                     await self._steer(haproxy, finder)
-                    self._failing_since = None
+                    self._failing_since, bug = None, ""
                 except Again as exc:
                     pause = self._struggle(haproxy, exc)
+                    bug = ""
+                except Exception as exc:  # what nobody foresaw must not end the agent, and HAProxy's sessions with it
+                    if bug != (bug := f"steering failed: {exc!r} (a bug; see the router's log)"):
+                        logger.opt(exception=exc).error("{}", bug)
+                    self._generation = 0
             else:
                 self._tell(haproxy=haproxy.status, primary=None, address="", replicas=(), sessions=0)
-            self._tell(problem=Problem(code="haproxy-exits", text=haproxy.problem) if haproxy.problem else None)
+            problem = Problem(code="haproxy-exits", text=haproxy.problem) if haproxy.problem else None
+            self._tell(problem=Problem(code="bug", text=bug) if bug else problem)
             with anyio.move_on_after(pause):
                 await self.changed.wait()
 

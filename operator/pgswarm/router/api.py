@@ -6,7 +6,7 @@ with the reason as its body; the agent serves it and not HAProxy, so that it can
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import anyio
 
@@ -54,7 +54,7 @@ def health(router: Router) -> dict[tuple[str, str], Handler]:
     return {("GET", "*"): answer}
 
 
-async def _lines(router: Router) -> AsyncIterator[bytes]:
+async def _lines(router: Router) -> AsyncGenerator[bytes, None]:
     said: RouterReport | None = None
     while True:
         told, report = router.told, router.report()
