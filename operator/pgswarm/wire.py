@@ -4,8 +4,8 @@
     POST /promise    PromiseRequest → MemberReport    200 once durable *and* settled, 409 refused (newer here)
     PUT  /grant      GrantRequest → Answer            an operator's leave to write on, durability async
     POST /consent    ConsentRequest → Answer          another member's, durable before it is answered
-    GET  /stream     → one JSON report a line, at every change, for ever; at least every HEARTBEAT seconds a line,
-                       which is empty if there is nothing new to say: the report of before, heard again
+    GET  /stream     → one JSON report a line, at every change, for ever; at least every HEARTBEAT seconds (a router:
+                       ROUTER_HEARTBEAT) a line, which is empty if nothing is new: the report of before, heard again
     GET  /report     → the report of this moment
     GET  /primary    200 if a writer may be sent here, else 503         no secret needed; the body says why
     GET  /replica    200 if a reader may be sent here, else 503         no secret needed
@@ -35,6 +35,9 @@ POSTGRES_PORT = 5432
 
 HEARTBEAT = 0.5
 """Seconds between two lines on an idle stream."""
+
+ROUTER_HEARTBEAT = 1.0
+"""The same of a router: nothing is decided from its silence, and there are as many as managers for each cluster."""
 
 BEAT = b"\n"
 """The line that says: still as I said."""

@@ -30,7 +30,7 @@ from pgswarm.loop.observe import Images
 from pgswarm.ports import door
 from pgswarm.ports.agents import AgentClient
 from pgswarm.ports.door import Call, Handler, Lines
-from pgswarm.wire import BEAT, HEARTBEAT, MEMBER_PORT, ROUTER_PORT, encode_line
+from pgswarm.wire import BEAT, HEARTBEAT, MEMBER_PORT, ROUTER_HEARTBEAT, ROUTER_PORT, encode_line
 from tests.loop.town import NODES, Town
 
 ROUTERS = 3
@@ -105,12 +105,12 @@ async def answer(reports: Reports) -> None:
 
     async def stream(call: Call) -> Lines:
         address, port = call.connection.getsockname()
-        return Lines(pieces=said(reports[f"{address}:{port}"]))
+        return Lines(pieces=said(reports[f"{address}:{port}"], ROUTER_HEARTBEAT if port == ROUTER_PORT else HEARTBEAT))
 
-    async def said(report: MemberReport | RouterReport) -> AsyncGenerator[bytes, None]:
+    async def said(report: MemberReport | RouterReport, heartbeat: float) -> AsyncGenerator[bytes, None]:
         yield encode_line(report)
         while True:
-            await anyio.sleep(HEARTBEAT)
+            await anyio.sleep(heartbeat)
             yield BEAT
 
     handlers: dict[tuple[str, str], Handler] = {("GET", "/stream"): stream}

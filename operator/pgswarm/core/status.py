@@ -19,6 +19,9 @@ from pgswarm.core.reports import Data, Kept, MemberReport, Progress, Role, Route
 from pgswarm.core.wal import show_lsn
 from pgswarm.core.world import Unknown, World
 
+ROUTER_SILENT = 3.0
+"""Seconds of silence after which a router is told as gone; it speaks every second."""
+
 
 class MemberStatus(Message):
     """One member as its agent describes it, or why it cannot."""
@@ -219,7 +222,7 @@ def _router(world: World, name: str, now: float) -> RouterStatus:
     report: RouterReport | None = sighting.report
     if report is None:
         return RouterStatus(name=name, state="not heard", problem=sighting.why)
-    silent = sighting.is_gone or sighting.silence(now) > world.detection
+    silent = sighting.is_gone or sighting.silence(now) > max(world.detection, ROUTER_SILENT)
     return RouterStatus(
         name=name,
         state="gone" if silent else report.haproxy,

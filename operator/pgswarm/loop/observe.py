@@ -35,7 +35,7 @@ from pgswarm.errors import Refused
 from pgswarm.loop.bell import Bell
 from pgswarm.loop.listing import Listing
 from pgswarm.loop.watches import Watches
-from pgswarm.ports.agents import Agents, not_member
+from pgswarm.ports.agents import ROUTER_SILENCE, Agents, not_member
 from pgswarm.render import drift, services
 from pgswarm.wire import MEMBER_PORT, ROUTER_PORT
 
@@ -71,7 +71,9 @@ class Lookout:
             stranger=lambda member: not_member(cluster, member),
             hear=self._hear_member,
         )
-        self._routers = Watches(agents, RouterReport, ROUTER_PORT, self.bell, stranger=self._not_router)
+        self._routers = Watches(
+            agents, RouterReport, ROUTER_PORT, self.bell, stranger=self._not_router, silence=ROUTER_SILENCE
+        )
         self._absent_since: dict[Incarnation, float] = {}
         self._not_serving_since: float | None = None
         self._reign: tuple[int, Incarnation] = (0, "")

@@ -16,7 +16,7 @@ from anyio.abc import TaskGroup
 from pgswarm.core.reports import MemberReport, RouterReport
 from pgswarm.core.sightings import Sighting
 from pgswarm.loop.bell import Bell
-from pgswarm.ports.agents import Agents, Watch
+from pgswarm.ports.agents import SILENCE, Agents, Watch
 from pgswarm.wire import OperatorReport
 
 R = TypeVar("R", MemberReport, RouterReport, OperatorReport)
@@ -40,6 +40,7 @@ class Watches(Generic[R]):
         *,
         stranger: Callable[[str], Callable[[R], str]] | None = None,
         hear: Callable[[str, R], None] | None = None,
+        silence: float = SILENCE,
     ) -> None:
         self.sightings: dict[str, Sighting[R]] = {}
         self._agents = agents
@@ -48,6 +49,7 @@ class Watches(Generic[R]):
         self._bell = bell
         self._stranger: Callable[[str], Callable[[R], str]] | None = stranger
         self._hear: Callable[[str, R], None] | None = hear
+        self._silence = silence
         self._running: dict[str, tuple[Watch[R], anyio.CancelScope]] = {}
 
     def keep(self, wanted: Mapping[str, str | None], tasks: TaskGroup) -> None:
@@ -78,7 +80,9 @@ class Watches(Generic[R]):
 
     def _begin(self, name: str, tasks: TaskGroup) -> None:
         stranger = self._stranger(name) if self._stranger else (lambda report: "")
-        watch = Watch(self._agents, name, self._kind, self._port, self._publish, stranger=stranger)
+        watch = Watch(
+            self._agents, name, self._kind, self._port, self._publish, stranger=stranger, silence=self._silence
+        )
         scope = anyio.CancelScope()
         self._running[name] = (watch, scope)
         self.sightings[name] = watch.sighting

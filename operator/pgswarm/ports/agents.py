@@ -27,14 +27,28 @@ from pgswarm.core.reports import MemberReport, RouterReport
 from pgswarm.core.sightings import Sighting
 from pgswarm.errors import Failure, Refused
 from pgswarm.ports.calls import Answered, Closed, Line, Silent, Vacant
-from pgswarm.wire import HEARTBEAT, Answer, GrantRequest, OperatorReport, PromiseRequest, decode_line
+from pgswarm.wire import HEARTBEAT, ROUTER_HEARTBEAT, Answer, GrantRequest, OperatorReport, PromiseRequest, decode_line
 
-__all__ = ["AgentClient", "Agents", "AnyReport", "Closed", "Silent", "Vacant", "Watch", "not_member"]
+__all__ = [
+    "ROUTER_SILENCE",
+    "SILENCE",
+    "AgentClient",
+    "Agents",
+    "AnyReport",
+    "Closed",
+    "Silent",
+    "Vacant",
+    "Watch",
+    "not_member",
+]
 
 AnyReport = MemberReport | RouterReport | OperatorReport
 
 SILENCE = 3 * HEARTBEAT
 """Seconds without a byte after which a stream is given up and dialled again."""
+
+ROUTER_SILENCE = 3 * ROUTER_HEARTBEAT
+"""The same for a router's."""
 
 PAUSE_FIRST, PAUSE_LAST = 0.1, 1.0
 """Seconds between attempts to connect: doubled from the first to the last, back to the first with every report."""

@@ -16,7 +16,7 @@ from pgswarm.ports import door
 from pgswarm.ports.door import Call, Handler, Lines, Reply
 from pgswarm.router.act import Router
 from pgswarm.router.find import Finder
-from pgswarm.wire import BEAT, HEARTBEAT, Answer, encode_line
+from pgswarm.wire import BEAT, ROUTER_HEARTBEAT, Answer, encode_line
 
 
 def api(router: Router, finder: Finder, secret: str) -> dict[tuple[str, str], Handler]:
@@ -60,7 +60,7 @@ async def _lines(router: Router) -> AsyncGenerator[bytes, None]:
         told, report = router.told, router.report()
         yield BEAT if report is said else encode_line(report)
         said = report
-        with anyio.move_on_after(HEARTBEAT):
+        with anyio.move_on_after(ROUTER_HEARTBEAT):
             await told.wait()
 
 
