@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pgswarm.core.ballot import HANG_TIMEOUT, Health, ballot, health, raised
+from pgswarm.core.ballot import HANG_TIMEOUT, SHUTDOWN, Health, ballot, health, raised
 from pgswarm.core.claim import Claim, Sync
 from pgswarm.core.durability import NOBODY
 from pgswarm.core.record import Record
@@ -97,6 +97,12 @@ def test_a_primary_whose_postgresql_is_not_there_says_so_itself(state: Postgres)
     found = judged(TWO, world(TWO, stopped(TWO).model_copy(update={"postgres": state})))
     assert found.lost
     assert state.value in found.reason
+
+
+def test_a_primary_that_shuts_down_is_given_a_moment_to_send_what_it_has() -> None:
+    stopping = stopped(TWO).model_copy(update={"postgres": Postgres.STOPPING})
+    assert judged(TWO, world(TWO, stopping, not_serving_since=NOW - 0.1)).coming
+    assert judged(TWO, world(TWO, stopping, not_serving_since=NOW - SHUTDOWN)).lost
 
 
 def test_a_primary_that_promised_a_newer_term_is_lost() -> None:

@@ -26,6 +26,9 @@ from pgswarm.core.world import World
 HANG_TIMEOUT = 10.0
 """Seconds that a primary may be reachable and yet not serve before another is sought."""
 
+SHUTDOWN = 1.0
+"""Seconds that a primary which shuts down is given to send its standbys what it has; it takes a tenth of that."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
@@ -51,13 +54,16 @@ def health(world: World, record: Record, now: float) -> Health:
     if not record.is_held_by(report, record.primary):
         has = f"{report.incarnation or 'no data'}, {report.data.value}, system {report.system_id or 'unknown'}"
         return Health(lost=True, coming=False, reason=f"{name} no longer holds {record.primary} (it has {has})")
+    since = None if world.not_serving_since is None else max(world.not_serving_since, world.awake_since)
+    if report.postgres is Postgres.STOPPING and since is not None and now - since < SHUTDOWN:
+        # It still sends what it has. Whoever promised now would miss the rest, and the old primary be rewound for it.
+        return Health(lost=False, coming=True, reason=f"PostgreSQL of {name} is shutting down")
     if report.postgres in (Postgres.CRASHED, Postgres.STOPPED, Postgres.STOPPING):
         return Health(lost=True, coming=False, reason=f"PostgreSQL of {name} is {report.postgres.value}")
     if report.serving is Serving.PRIMARY:
         return Health(lost=False, coming=False, reason=f"{name} is serving")
     if report.yields > record.term:
         return Health(lost=False, coming=True, reason=f"{name} is about to hand over term {report.yields}")
-    since = None if world.not_serving_since is None else max(world.not_serving_since, world.awake_since)
     if since is not None and now - since > HANG_TIMEOUT:
         return Health(lost=True, coming=False, reason=f"{name} has not served for {now - since:.0f} s")
     return Health(lost=False, coming=True, reason=f"{name} is on its way: PostgreSQL is {report.postgres.value}")
