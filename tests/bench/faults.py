@@ -42,7 +42,7 @@ class Row:
 
 
 def switch_over(scene: faults.Scene) -> None:
-    scene.whole.stage.pgswarm("switchover", "--to", scene.other, deadline=90)
+    scene.whole.switch_over(scene.other)
 
 
 PROCESSES = (
@@ -76,9 +76,6 @@ def _run(bench: Bench, part: str, rows: tuple[Row, ...], more: str) -> Json:
     whole.repair()
     whole.stage.write_document(whole.document(base=PARAMETERS, more=more))
     whole.wait_healthy(REST)
-    if not _knows_switchover(whole):
-        bench.tell("no switchover in this tree: left out")
-        rows = tuple(row for row in rows if row.kind != "switchover")
     dice = Random(1)
     with Ledger(whole.stage.target(whole.password, 5432, DATABASE, OWNER), writers=6) as ledger:
         ledger.wait_for_writes(50)
@@ -130,10 +127,6 @@ def _sample(whole: Whole, row: Row, ledger: Ledger, dice: Random) -> Json:
         "missing": len(ledger.missing(newest=True)),
         "elected": None if elected is None else round(elected - clock, 3),
     }
-
-
-def _knows_switchover(whole: Whole) -> bool:
-    return "switchover" in whole.stage.pgswarm("--help")
 
 
 def _words(sample: Json) -> str:

@@ -32,7 +32,7 @@ metadata: {{name: {name}}}
 spec:
   postgres: {{parameters: {{shared_buffers: 16MB, max_connections: 20}}}}
   instances: [{{name: pg-a, node: {node}}}]
-  router: {{name: front, network: webnet, nodes: [{router}], publish: false}}
+  router: {{name: front-{name}, network: webnet, nodes: [{router}], publish: false}}
 """
 
 

@@ -171,7 +171,7 @@ def _machine(kept: Kept) -> str:
             continue
         machine = one["machine"]
         where = f"{machine['cores']} cores ({machine['cpu']}), {machine['memory_gib']} GiB, Linux {machine['kernel']}"
-        where += "".join(f", {name} {version}" for name, version in machine["versions"].items())
+        where += "".join(f", {name} {version}" for name, version in machine.get("versions", {}).items())
         note = " (**quick: few samples**)" if one["quick"] else ""
         load = f"{machine['load']:.1f}"
         rows.append((part + note, one["at"], f"{one['took'] / 60:.1f} min", one["commit"], load, where))

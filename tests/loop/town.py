@@ -107,7 +107,7 @@ class Town:
         self.store: dict[str, Stored] = {}
         self.services: dict[str, Service] = {}
         self.networks: dict[str, Network] = {}
-        self.secret_names = [settings.CONTROL_SECRET]
+        self.secrets = {settings.CONTROL_SECRET: Secret(id="0", name=settings.CONTROL_SECRET)}
         self.folder = folder
         self._index = 10
         self._killed: anyio.CancelScope | None = None
@@ -185,7 +185,7 @@ class Town:
             services=tuple(self.services.values()),
             tasks=tasks,
             networks=tuple(self.networks.values()),
-            secrets=tuple(Secret(id=name, name=name) for name in self.secret_names),
+            secrets=tuple(self.secrets.values()),
         )
 
     async def events(self) -> AsyncIterator[None]:
@@ -201,8 +201,7 @@ class Town:
 
     async def create_secret(self, name: str, data: bytes, labels: Any) -> str:
         def create() -> str:
-            self.secret_names += [name] if name not in self.secret_names else []
-            return name
+            return self.secrets.setdefault(name, Secret(id=name, name=name, labels=labels)).id
 
         return str(await self.happen(f"secret {name}", create))
 

@@ -157,16 +157,12 @@ class Whole:
             primary, leader = str(self.wait_healthy(deadline)["primary"]), self.raft_leader()
             if (self.node_of(primary) == leader) == on_leader:
                 return primary
-            self.move_primary(self.member_on(leader) if on_leader else next(one for one in MEMBERS if one != primary))
+            self.switch_over(self.member_on(leader) if on_leader else next(one for one in MEMBERS if one != primary))
         raise Broken(f"the primary could not be moved {'to' if on_leader else 'from'} the node of Swarm's leader")
 
-    def move_primary(self, to: str) -> None:
-        """Make somebody else primary, `to` if it can be had, by the death of the present one."""
-        primary = self.primary()
-        # Who is not to follow is away for the moment.
-        self.kill(*(self.stage.container(self.service(one)) for one in MEMBERS if one not in (to, primary)))
-        self.signal(self.stage.container(self.service(primary)), "9", POSTMASTER)
-        self.another_primary_than(primary)
+    def switch_over(self, to: str) -> None:
+        """Make another member primary, as a person does. Raises Broken with the reason if it is refused."""
+        self.stage.pgswarm("switchover", "--to", to, deadline=90)
 
     def within(self, container: Container, script: str) -> str:
         """Run a line of shell in a container."""

@@ -162,7 +162,7 @@ class House:
             lookout.bell.ring()
 
     def _listed(self) -> None:
-        """A new listing: hire a worker for each stored cluster, hand out what was read, wake everyone."""
+        """A new listing: hire a worker for each stored cluster, hand out what was read, wake whom it concerns."""
         stored = self.listing.stored
         if not isinstance(stored, Unknown):
             for cluster in (*stored, *self.listing.unreadable):
@@ -170,7 +170,10 @@ class House:
         for cluster, worker in self.workers.items():
             worker.lookout.keep(self.listing.of(cluster), self.listing.read_at)
         self.peers.look()
-        self.ring()
+        concerns = self.listing.concerns
+        for cluster, worker in self.workers.items():
+            if concerns is None or cluster in concerns:
+                worker.lookout.bell.ring()
 
     def _worker(self, cluster: str) -> Worker:
         if cluster not in self.workers:

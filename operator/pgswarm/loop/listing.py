@@ -16,6 +16,7 @@ from pgswarm.core.stored import Stored
 from pgswarm.core.swarmview import SwarmView
 from pgswarm.core.world import Unknown
 from pgswarm.errors import Failure, Refused
+from pgswarm.loop import concerns
 from pgswarm.loop.bell import Bell
 from pgswarm.ports.records import Records
 from pgswarm.ports.swarm import Swarm
@@ -39,6 +40,8 @@ class Listing:
         self.unreadable: dict[str, str] = {}
         self.read_at = 0.0
         self.able_at = float("-inf")
+        self.concerns: frozenset[str] | None = None
+        """The clusters of which the newest listing says something new; None: all of them."""
         self.bell = Bell()
         self._swarm = swarm
         self._records = records
@@ -94,12 +97,21 @@ class Listing:
         was_able, before = self.able, self.unreadable
         self.able_at = self._listed_at = anyio.current_time()
         stored = self._understood(read)
-        changed = view != self.view or stored != self.stored or self.unreadable != before
+        self.concerns = self._concerned(view, stored, before) if was_able else None
         if view != self.view:
             self.view = view
         self.stored, self.read_at = stored, asked_at
-        if changed or not was_able:
+        if self.concerns is None or self.concerns:
             self._changed()
+
+    def _concerned(
+        self, view: SwarmView, stored: dict[str, Stored], unreadable: Mapping[str, str]
+    ) -> frozenset[str] | None:
+        """Of which clusters is anything new? None: of all."""
+        services = concerns.concerned(self.view, view)
+        if services is None or isinstance(self.stored, Unknown):
+            return None
+        return services | concerns.different(self.stored, stored) | concerns.different(unreadable, self.unreadable)
 
     def _understood(self, read: Mapping[str, Stored | Refused]) -> dict[str, Stored]:
         """Every cluster's store object; one that cannot be understood stops its own cluster only."""
@@ -117,7 +129,7 @@ class Listing:
             self.view = Unknown(why=why)
         elif now - self._listed_at > STALE:
             logger.warning("Swarm has not been seen for {:.0f} s: {}", now - self._listed_at, why)
-            self.view = Unknown(why=why)
+            self.view, self.concerns = Unknown(why=why), None
             self._changed()
         if isinstance(self.stored, Unknown):
             self.stored = Unknown(why=why)
