@@ -31,7 +31,8 @@ from pgswarm.errors import Again, Conflict, Refused
 from pgswarm.loop.house import House, Identity
 from pgswarm.loop.observe import Images
 from pgswarm.ports.agents import Closed
-from pgswarm.wire import HEARTBEAT, Answer, PromiseRequest
+from pgswarm.ports.tenures import Tenures
+from pgswarm.wire import HEARTBEAT, Answer, GrantRequest, PromiseRequest
 
 DOCUMENT = """
 apiVersion: pgswarm/v1
@@ -50,7 +51,7 @@ class Member:
     """An agent that does at once what it is ordered."""
 
     def __init__(self, town: Town, cluster: str, name: str) -> None:
-        self.town, self.alive, self.hangs = town, True, False
+        self.town, self.alive, self.hangs, self.asks_again = town, True, False, False
         self.calls: list[str] = []
         self.primary: str | None = None
         self.changed = anyio.Event()
@@ -81,6 +82,8 @@ class Member:
         changes |= {"data": Data.READY, "postgres": Postgres.RUNNING, "settled": False}
         changes |= {"system_id": order.system_id or said.system_id or "7", "position": Position(timeline=1, lsn=500)}
         changes |= {"settings_digest": message.circumstances.settings.digest}
+        asks = order.role == "primary" and message.circumstances.settings.durability == "async"
+        changes |= {"asks": said.asks or "n1" if asks else "", "consented": 0.0, "clock": 1000.0}
         if order.role == "primary":
             changes |= {"incarnation": order.primary, "role": Role.PRIMARY, "serving": Serving.PRIMARY}
             changes |= {"upstream": None, "reigned": order.term}
@@ -102,6 +105,7 @@ class Town:
         self.members: dict[str, Member] = {}
         self.effects: list[str] = []
         self.dies_at = 0
+        self.tenures: Tenures | None = None
         self.hangs: Callable[[str], bool] = lambda what: False
         self.unreachable = ""
         self.store: dict[str, Stored] = {}
@@ -131,7 +135,7 @@ class Town:
         who: Any = self
         wire: Any = Wire(self)
         identity = Identity(name=name, node_id="id3", node_name="node3")
-        return House(identity, who, who, wire, Images(member="m", router="r"), self.folder)
+        return House(identity, who, who, wire, Images(member="m", router="r"), self.folder, self.tenures)
 
     async def happen(self, what: str, effect: Callable[[], Any]) -> Any:
         """One effect on the world; the operator may hang before it, or be killed right after."""
@@ -172,14 +176,7 @@ class Town:
         await anyio.lowlevel.checkpoint()
         if self.unreachable:
             raise Again(self.unreachable)
-        tasks = tuple(
-            Task(
-                id=f"t-{one.name}", service_id=one.id, node_id="id1", slot=1, state="running", desired="running",
-                addresses={settings.CONTROL_NETWORK: f"{one.cluster}/{one.member}"},
-            )
-            for one in self.services.values()
-            if one.member
-        )  # fmt: skip
+        tasks = tuple(self._task(one) for one in self.services.values() if one.member)
         return SwarmView(
             nodes=NODES,
             services=tuple(self.services.values()),
@@ -187,6 +184,16 @@ class Town:
             networks=tuple(self.networks.values()),
             secrets=tuple(self.secrets.values()),
         )
+
+    def _task(self, service: Service) -> Task:
+        key = f"{service.cluster}/{service.member}"
+        running = Task(
+            id=f"t-{service.name}", service_id=service.id, node_id="id1", slot=1, state="running", desired="running",
+            addresses={settings.CONTROL_NETWORK: key}, container_id="c",
+        )  # fmt: skip
+        if self.members[key].alive or not self.members[key].report.task:
+            return running
+        return running.model_copy(update={"state": "failed", "desired": "shutdown", "exit_code": 137})
 
     async def events(self) -> AsyncIterator[None]:
         yield None
@@ -300,6 +307,17 @@ class Wire:
         member = self._at(address)
         what = f"order {address} {message.order.term}.{message.order.revision}"
         return await self._town.happen(what, lambda: member.order(message))  # type: ignore[no-any-return]
+
+    async def send_grant(self, address: str, port: int, request: GrantRequest, *, deadline: float = 1.0) -> Answer:
+        member = self._at(address)
+
+        def grant() -> Answer:
+            if request.nonce != member.report.asks or request.term != member.report.promised:
+                return Answer(accepted=False, reason="nobody asked for that", report=member.report)
+            member.tell(granted=True, asks=f"n{int(request.nonce[1:]) + 1}" if member.asks_again else request.nonce)
+            return Answer(accepted=True, reason="granted", report=member.report)
+
+        return await self._town.happen(f"grant {address} {request.nonce}", grant)  # type: ignore[no-any-return]
 
     async def ask_promise(
         self, address: str, port: int, request: PromiseRequest, *, deadline: float = 5.0

@@ -86,6 +86,7 @@ class Stage:
             wait_for(functools.partial(self._emptied, cluster, node), what, 120)
         for kind, name in (
             ("config", f"pgswarm.{cluster}"),
+            ("config", settings.TENURE_CONFIG),
             ("secret", f"{cluster}-owner"),
             ("secret", f"{cluster}-replication"),
         ):
