@@ -14,10 +14,11 @@ from pgswarm.core.plan import plan
 from pgswarm.core.record import Grant, Record
 from pgswarm.core.reports import Postgres, Serving
 from pgswarm.core.status import status_of
-from pgswarm.core.steps import NOTHING, AskPromise, LookAgain, Plan, SendOrder, WriteRecord
+from pgswarm.core.steps import NOTHING, AskPromise, LookAgain, Plan, SendGrant, SendOrder, WriteRecord
 from pgswarm.core.swarmview import SwarmView, Task
 from pgswarm.core.tenure import Standing
 from pgswarm.core.wal import Position
+from pgswarm.core.wish import Wish
 from pgswarm.core.world import Granted, Unknown, World
 from tests.core.builders import END, NOW, SWARM, document, heard, primary, promiser, record, standby, stopped, world
 
@@ -208,8 +209,46 @@ def test_one_that_promised_but_cannot_tell_its_end_is_waited_for_and_then_succee
     broken = stopped(HELD, promised=2).model_copy(update={"postgres": Postgres.CRASHED})
     far = Granted(boots={"boot": NOW + 99.0})
     for since, decided in ((5.0, False), (HANG_TIMEOUT + SETTLE + 1.0, True)):
-        view = seen(broken, bound("b"), bound("c"), granted=far, not_serving_since=NOW - since)
+        view = seen(heard(broken, ago=1.5), bound("b"), bound("c"), granted=far, not_serving_since=NOW - since)
         assert (written(told(view)) is not None) is decided
+    stopping = heard(broken.model_copy(update={"postgres": Postgres.STOPPING}), ago=1.5)
+    view = seen(stopping, bound("b"), bound("c"), granted=far, not_serving_since=NOW - 99.0)
+    assert written(told(view)) is None, "while it stops somebody may still be answered"
+    view = seen(heard(broken, ago=0.5), bound("b"), bound("c"), granted=far, not_serving_since=NOW - 99.0)
+    assert written(told(view)) is None, "it crashed only just now"
+
+
+def test_a_primary_that_promised_is_given_time_before_others_stop_receiving_from_it() -> None:
+    going = stopped(HELD, promised=2)
+    said = plan(seen(going, standby(HELD, "b"), standby(HELD, "c"), not_serving_since=NOW - 1.0), NOW)
+    assert asked(said) == {("a", 2)}
+    for _ in range(2):
+        said = plan(seen(going, standby(HELD, "b"), standby(HELD, "c"), not_serving_since=NOW - 99.0), NOW)
+        assert asked(said) == {("a", 2), ("b", 2), ("c", 2)}
+
+
+def test_a_switchover_under_a_grant_asks_nobody_else_before_the_primary_is_shut_down() -> None:
+    wish = Wish(id="w", kind="switchover", term=1, to="b", by="me", until=2000.0)
+    of = HELD.amended("x", wish=wish)
+    going = stopped(of, promised=2).model_copy(update={"postgres": Postgres.STOPPING})
+    view = seen(going, standby(of, "b"), standby(of, "c"), of=of, wall=1000.0, not_serving_since=NOW - 0.2)
+    assert asked(plan(view, NOW)) == set()
+    end = Position(timeline=1, lsn=END)
+    down = stopped(of, promised=2, settled=True, position=end)
+    view = seen(down, standby(of, "b"), standby(of, "c"), of=of, wall=1000.0, not_serving_since=NOW - 0.3)
+    assert asked(plan(view, NOW)) == {("b", 2)}
+    view = seen(down, promiser(of, "b", 2, **LONG_AGO), standby(of, "c"), of=of, wall=1000.0)
+    after = written(plan(view, NOW))
+    assert after is not None
+    assert (after.primary, after.grant, after.losses) == ("b/1", Grant.HELD, ())
+
+
+def test_a_primary_that_only_lacks_a_grant_is_given_one_and_not_asked_to_go() -> None:
+    fenced = primary(HELD, serving=Serving.NONE, asks="n7", granted=False)
+    view = seen(fenced, standby(HELD, "b"), not_serving_since=NOW - HANG_TIMEOUT - 5.0)
+    said = plan(view, NOW)
+    assert asked(said) == set()
+    assert [step.nonce for step in said.steps if isinstance(step, SendGrant)] == ["n7"]
 
 
 # the winner, and what is lost

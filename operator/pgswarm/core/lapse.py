@@ -20,7 +20,7 @@ from pgswarm.core.ballot import HANG_TIMEOUT, Health, has_promised, may_resume
 from pgswarm.core.claim import Claim, Incarnation, Sync, member_of
 from pgswarm.core.grant import DRIFT, MARGIN, TTL
 from pgswarm.core.record import LINEAGE_KEPT, LOSSES_KEPT, Grant, Loss, Record
-from pgswarm.core.reports import Data, MemberReport, Role
+from pgswarm.core.reports import Data, MemberReport, Postgres, Role
 from pgswarm.core.spec import size
 from pgswarm.core.steps import AskPromise, LookAgain, Plan, WriteRecord
 from pgswarm.core.swarmview import SwarmView, Task
@@ -44,7 +44,8 @@ class Free:
 def succession(world: World, record: Record, primary: Health, now: float) -> Plan:
     """The next thing to do about a lost primary that wrote under a grant."""
     name = record.primary_member
-    if may_resume(world, record, now) and not _hangs(world, now):
+    own = world.present(name, now)
+    if own is not None and may_resume(world, record, now) and not _hangs(world, own, now):
         return Plan(waits=(f"{primary.reason}; it is to resume term {record.term}, for that loses nothing",), again=0.2)
     if record.grant is Grant.ASKED:
         said = granting.moves(world, record, now)
@@ -55,7 +56,6 @@ def succession(world: World, record: Record, primary: Health, now: float) -> Pla
     hopeless = _hopeless(world, record, reachable, known)
     if hopeless:
         return Plan(waits=(f"no failover: {primary.reason}; {hopeless}",), again=1.0)
-    own = world.present(name, now)
     term = max([record.term + 1, *(one.promised for one in reachable.values()), own.promised if own else 0])
     missing = [one.member for one in reachable.values() if not has_promised(one, term)]
     if own is not None and record.is_held_by(own, record.primary) and not has_promised(own, term):
@@ -65,6 +65,9 @@ def succession(world: World, record: Record, primary: Health, now: float) -> Pla
         for member in missing
     )
     promised = {key: one for key, one in reachable.items() if has_promised(one, term)}
+    bound = _bound(world, record, now)
+    if bound is not None and now < bound.at:
+        return Plan(waits=(f"no failover yet: {bound.why} and has everything: it is given time",), again=0.2)
     free = freed(world, record, promised, now)
     if now < free.at or (missing and now < free.at + SETTLE):
         text = f"no failover yet: {primary.reason}; {free.why}"
@@ -83,16 +86,9 @@ def freed(world: World, record: Record, promised: dict[Incarnation, MemberReport
     """From when on nothing can be acknowledged in this term any more."""
     if record.grant is not Grant.HELD:
         return Free(at=NEVER, why=f"{record.primary_member} may write without a grant")
-    own = world.present(record.primary_member, now)
-    if (
-        own is not None
-        and own.incarnation == record.primary
-        and own.promised > record.term
-        and own.role is not Role.PRIMARY
-    ):
-        # It has everything, so it is given time to say where its log ends: then the ballot elects it.
-        since = world.not_serving_since if world.not_serving_since is not None else now
-        return Free(at=since + HANG_TIMEOUT, why=f"{record.primary_member} has promised term {own.promised}")
+    bound = _bound(world, record, now)
+    if bound is not None:
+        return bound
     if not promised:
         return Free(at=NEVER, why="no other member that can be reached has promised the next term")
     standing = world.standing
@@ -116,6 +112,20 @@ def freed(world: World, record: Record, promised: dict[Incarnation, MemberReport
     if at <= now:
         why = f"Swarm says that its container ended ({ended.state})" if ended else "its grant has run out"
     return Free(at=at, why=why)
+
+
+def _bound(world: World, record: Record, now: float) -> Free | None:
+    """Has the primary itself promised more, and ended? Then nothing holds its grant; by the ballot it may still win."""
+    own = world.present(record.primary_member, now)
+    if own is None or own.incarnation != record.primary or own.promised <= record.term:
+        return None
+    if own.role not in (Role.FENCED, Role.STANDBY) and own.postgres not in (Postgres.STOPPED, Postgres.CRASHED):
+        return None
+    since = world.not_serving_since if world.not_serving_since is not None else now
+    said_at = world.members[record.primary_member].said_at or now
+    # A postmaster that crashed may leave a child that finishes what it was at.
+    at = max(since + HANG_TIMEOUT, said_at + 2 * MARGIN)
+    return Free(at=at, why=f"{record.primary_member} has promised term {own.promised}")
 
 
 def ended_task(world: World, record: Record) -> Task | None:
@@ -164,9 +174,11 @@ def in_words(world: World, record: Record, now: float) -> str:
     return f"{said}; now {min(lags)} bytes are lacking"
 
 
-def _hangs(world: World, now: float) -> bool:
+def _hangs(world: World, own: MemberReport, now: float) -> bool:
+    """Is it there and of no use? One that only lacks a grant is given one as soon as that can be."""
     since = world.not_serving_since
-    return since is not None and now - max(since, world.awake_since) > HANG_TIMEOUT
+    lacks_grant = own.role is Role.PRIMARY and bool(own.asks) and not own.granted
+    return since is not None and not lacks_grant and now - max(since, world.awake_since) > HANG_TIMEOUT
 
 
 def _reachable(world: World, record: Record, now: float) -> dict[Incarnation, MemberReport]:
