@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pgswarm.core import granting
+from pgswarm.core import granting, switchover
 from pgswarm.core.ballot import HANG_TIMEOUT, Health, has_promised, may_resume
 from pgswarm.core.claim import Claim, Incarnation, Sync, member_of
 from pgswarm.core.grant import DRIFT, MARGIN, TTL
@@ -39,6 +39,15 @@ class Free:
 
     at: float
     why: str
+
+
+def besides(world: World, record: Record, primary: Health, said: Plan, now: float) -> Plan:
+    """What the ballot says goes first: it elects only a primary that promised, or its heir, and then nothing is lost."""
+    elected = any(isinstance(step, WriteRecord) for step in said.steps)
+    if record.grant is Grant.NONE or elected or isinstance(switchover.decided(world, record, now), Plan):
+        return said
+    lapsed = succession(world, record, primary, now)
+    return said.and_then(lapsed) if said.steps else lapsed
 
 
 def succession(world: World, record: Record, primary: Health, now: float) -> Plan:
@@ -66,8 +75,10 @@ def succession(world: World, record: Record, primary: Health, now: float) -> Pla
     )
     promised = {key: one for key, one in reachable.items() if has_promised(one, term)}
     bound = _bound(world, record, now)
-    if bound is not None and now < bound.at:
-        return Plan(waits=(f"no failover yet: {bound.why} and has everything: it is given time",), again=0.2)
+    if bound is not None:
+        if now < bound.at:
+            return Plan(waits=(f"no failover yet: {bound.why} and has everything: it is given time",), again=0.2)
+        missing = [member for member in missing if member != name]  # it had its time
     free = freed(world, record, promised, now)
     if now < free.at or (missing and now < free.at + SETTLE):
         text = f"no failover yet: {primary.reason}; {free.why}"

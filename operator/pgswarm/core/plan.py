@@ -107,8 +107,7 @@ def _record_rules(world: World, record: Record, now: float) -> Plan:
         if forced and wish is not None and not primary.lost:
             primary = ballot.Health(lost=True, coming=False, reason=f"{wish.by} asked for it")
         waits = ballot.ballot(world, record, primary, now)
-        if record.grant is not Grant.NONE:
-            waits = _under_a_grant(world, record, primary, waits, now)
+        waits = lapse.besides(world, record, primary, waits, now)
         if not waits.steps and wish is not None and wish.kind == "accept-loss":
             waits = _accepting_loss(world, record, wish, now)
         elif not waits.steps and forced and (record.grant is Grant.NONE or ballot.may_resume(world, record, now)):
@@ -125,15 +124,6 @@ def _record_rules(world: World, record: Record, now: float) -> Plan:
     if not (primary.coming or primary.lost) and world.present(record.primary_member, now) is None:
         return waits.and_then(Plan(waits=(primary.reason,), again=0.2))
     return waits
-
-
-def _under_a_grant(world: World, record: Record, primary: ballot.Health, said: Plan, now: float) -> Plan:
-    """What the ballot says goes first: it elects nobody but a primary that promised, and then nothing is lost."""
-    elected = any(isinstance(step, WriteRecord) for step in said.steps)
-    if elected or isinstance(switchover.decided(world, record, now), Plan):
-        return said
-    lapsed = lapse.succession(world, record, primary, now)
-    return said.and_then(lapsed) if said.steps else lapsed
 
 
 def _accepting_loss(world: World, record: Record, wish: Wish, now: float) -> Plan:
