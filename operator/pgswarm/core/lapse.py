@@ -42,7 +42,7 @@ class Free:
 
 
 def besides(world: World, record: Record, primary: Health, said: Plan, now: float) -> Plan:
-    """What the ballot says goes first: it elects only a primary that promised, or its heir, and then nothing is lost."""
+    """What the ballot says goes first: it elects only a primary that promised, or its heir, and so loses nothing."""
     elected = any(isinstance(step, WriteRecord) for step in said.steps)
     if record.grant is Grant.NONE or elected or isinstance(switchover.decided(world, record, now), Plan):
         return said
