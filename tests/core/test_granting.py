@@ -121,6 +121,8 @@ def test_without_a_tenure_or_at_its_end_nothing_is_granted_and_that_is_said() ->
         said = given(seen(HELD, primary(HELD, asks="n1"), standing=standing), HELD, NOW)
         assert not said.steps
         assert "no grant can be given" in said.waits[0]
+    other = seen(HELD, primary(HELD, asks="n1", granted=True), standing=None)
+    assert given(other, HELD, NOW).at_rest, "another operator sees to it"
 
 
 def test_a_new_tenure_is_named_in_the_record_before_anything_is_granted_under_it() -> None:

@@ -70,7 +70,9 @@ def given(world: World, record: Record, now: float) -> Plan:
     sighting = world.members[record.primary_member]
     standing, said_at = world.standing, sighting.said_at
     if standing is None or said_at is None or now >= standing.until:
-        return Plan(waits=("no grant can be given: this operator holds no tenure",), again=0.5)
+        # One that holds a grant had it from another operator, or from the members; nothing is amiss yet.
+        waits = () if report.granted else ("no grant can be given: this operator holds no tenure",)
+        return Plan(waits=waits, again=0.5)
     if record.grantor != standing.number or record.revision <= world.spoiled:
         return NOTHING  # `moves` writes what is missing
     # Never longer than the tenure lasts. What is given counts from when it was asked, and it was heard after that.
