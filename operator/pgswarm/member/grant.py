@@ -33,8 +33,8 @@ from pgswarm.ports.calls import Line
 if TYPE_CHECKING:
     from pgswarm.member.agent import Agent
 
-TICK = 0.2
-"""Seconds between two looks at the clock while a grant is needed."""
+TICK = 0.5
+"""Seconds at most between two looks at the clock while a grant is needed."""
 
 EMPTYING = 1.2
 """Seconds to turn all clients out; then PostgreSQL is ended. Less than what is left when it is begun."""
@@ -186,8 +186,14 @@ async def keep(agent: Agent) -> None:
             except Failure as exc:
                 logger.warning("{}", exc)
             agent.publish()
-            with anyio.move_on_after(TICK):
+            with anyio.move_on_after(_pause(leave.holding, boottime())):
                 await agent.changed()
+
+
+def _pause(holding: rules.Holding, now: float) -> float:
+    """Seconds until there is something to do, should nothing be heard before: a tick, or the next turn of a grant."""
+    turns = (holding.asked_at + rules.ASK_EVERY, holding.until - rules.MEMBERS_FROM, holding.until - rules.CLOSE_FROM)
+    return max(POLL, min([TICK, *(turn - now for turn in turns if turn > now)]))
 
 
 def _demands(order: Order | None) -> bool:
