@@ -15,10 +15,10 @@ from pgswarm.core import ballot, durability, loss, memory, wal
 from pgswarm.core.claim import Claim, Sync
 from pgswarm.core.memory import Verdict
 from pgswarm.core.record import Record
-from pgswarm.sim.model import law, operators
+from pgswarm.sim.model import canon, law, moves, operators, postgres, state
 from pgswarm.sim.model.moves import Bounds
 from pgswarm.sim.model.search import Found, search
-from pgswarm.sim.model.state import resting
+from pgswarm.sim.model.state import Member, Rec, Seen, resting
 from pgswarm.sim.model.tell import story
 
 Patch = pytest.MonkeyPatch
@@ -115,11 +115,43 @@ def orders_of_an_older_revision_accepted(patch: Patch) -> None:
     patch.setattr(memory, "accept", forgiving)
 
 
+def taking_up_not_waited_for(patch: Patch) -> None:
+    """In force, it says, while a walsender that has just left the sync still goes by the old setting (C7)."""
+    real = postgres.proved
+
+    def hasty(primary: Member, rec: Rec | None) -> Member:
+        taken = tuple(one._replace(taken=primary.setting) for one in primary.senders)
+        force = real(primary._replace(senders=taken), rec).force
+        return primary if force == primary.force else primary._replace(force=force)
+
+    patch.setattr(postgres, "proved", hasty)
+
+
+def no_quarantine_after_a_crash(patch: Patch) -> None:
+    def hasty(primary: Member, rec: Rec | None) -> bool:
+        return not primary.open and state.fits(primary, rec)
+
+    patch.setattr(postgres, "may_open", hasty)
+
+
+def promise_answered_while_log_is_still_received(patch: Patch) -> None:
+    def hasty(member: Member, rec: Rec | None, newest: Rec) -> Seen:
+        said = state.seen(member, rec, newest)
+        if member.role == state.STANDBY and member.promised > newest.term:
+            return said._replace(end=(member.tl, len(member.log)))
+        return said
+
+    patch.setattr(moves, "seen", hasty)
+    patch.setattr(canon, "seen", hasty)
+
+
 def loss_accepted_of_members_whom_nobody_named(patch: Patch) -> None:
     patch.setattr(loss, "missing", lambda world, record, now: ())
 
 
 THREE = Bounds(members=3, terms=2, commits=1, crashes=0, losses=0, held=0, wishes=0)
+CLAIMS = Bounds(members=3, terms=1, commits=1, crashes=0, losses=0, held=0, wishes=0)
+CRASH = Bounds(members=2, terms=2, commits=1, crashes=1, losses=0, held=0, wishes=0)
 WISHES = Bounds(members=2, terms=2, commits=1, crashes=0, losses=0, held=0, wishes=1)
 FOUR = Bounds(members=2, terms=1, commits=1, crashes=0, losses=0, held=0, wishes=0, revisions=4)
 
@@ -136,17 +168,20 @@ def _mutants() -> dict[str, tuple[Callable[[Patch], None], Bounds, str, int]]:
         "setting in force not waited for": (_without("in force", "flushed", "acknowledged"), SMALL, "S4", 7),
         "writes compared by the term only": (writes_compared_by_the_term_only, SMALL, "S7", 5),
         "loss accepted of members whom nobody named": (loss_accepted_of_members_whom_nobody_named, WISHES, "S3", 8),
+        "walsenders' taking up not waited for": (taking_up_not_waited_for, CLAIMS, "S4", 6),
+        "no quarantine after a crash": (no_quarantine_after_a_crash, CRASH, "S4", 3),
+        "promise answered while log is received": (promise_answered_while_log_is_still_received, SMALL, "S2", 4),
         "older orders accepted": (orders_of_an_older_revision_accepted, FOUR, "S4", 8),
     }
 
 
 @pytest.mark.parametrize("name", _mutants())
 def test_a_rule_that_is_undone_is_missed_after_so_many_moves(name: str, monkeypatch: Patch) -> None:
-    undo, bounds, invariant, moves = _mutants()[name]
+    undo, bounds, invariant, length = _mutants()[name]
     undo(monkeypatch)
     found = explore(bounds, most=60_000)
     for memo in MEMOS:
         memo.cache_clear()
     assert found.broken.startswith(invariant), f"{found.states} states, and nothing broke"
-    assert found.depth == len(found.trace) == moves, story(found.trace, found.broken)
+    assert found.depth == len(found.trace) == length, story(found.trace, found.broken)
     assert "BROKEN" in story(found.trace, found.broken)

@@ -12,23 +12,29 @@ import gc
 import resource
 import sys
 import time
+from dataclasses import replace
 
 from pgswarm.sim.model.moves import Bounds
 from pgswarm.sim.model.search import Found, search
 from pgswarm.sim.model.state import resting
 from pgswarm.sim.model.tell import story
 
+WHOLE = {
+    2: Bounds(members=2, terms=3, commits=2, crashes=1, losses=0, held=0, wishes=0),
+    3: Bounds(members=3, terms=2, commits=1, crashes=0, losses=0, held=0, wishes=0),
+}
+"""What is explored unless something else is asked for."""
+
 
 def main() -> int:
     """Run from a shell."""
     parser = argparse.ArgumentParser(prog="pgswarm.sim.model", description="Explore the protocol's small model.")
     parser.add_argument("--minutes", type=float, default=10.0)
-    preset = Bounds()
     for name in Bounds.__slots__:
-        parser.add_argument(f"--{name}", type=int, default=getattr(preset, name))
-    given = vars(parser.parse_args())
+        parser.add_argument(f"--{name}", type=int)
+    given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
     minutes = given.pop("minutes")
-    bounds = Bounds(**given)
+    bounds = replace(WHOLE.get(given.get("members", 2), WHOLE[2]), **given)
     began = time.monotonic()
     gc.disable()  # nothing here is ever given back, and looking for it takes most of the time
     say(f"within {bounds}, {minutes:g} minutes")
