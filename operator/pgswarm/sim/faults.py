@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pgswarm.core.wish import Wish
 from pgswarm.sim.container import Container
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ WEIGHTS: dict[str, int] = {
     "cut": 8, "cut_one_way": 6, "isolate": 8, "slow_link": 4, "power_off": 6, "whole_site": 2,
     "raft_leader": 4, "depose": 3, "no_quorum": 3, "engine": 2, "drain": 2, "kill_operator": 6, "freeze_operator": 4,
     "kill_router": 2, "lose_volume": 4, "fill_disk": 3, "slow_disk": 4, "checkpoint": 8, "stop_container": 4,
-    "needless_ballot": 4, "recycle": 2,
+    "needless_ballot": 4, "recycle": 2, "switchover": 8, "forced_failover": 2,
 }  # fmt: skip
 
 THEMES: dict[str, tuple[str, ...]] = {
@@ -31,6 +32,15 @@ THEMES: dict[str, tuple[str, ...]] = {
     "volumes": ("lose_volume", "fill_disk", "slow_disk", "kill_container", "isolate", "recycle", "kill_postgres"),
     "arming": ("checkpoint", "kill_postgres", "kill_container", "cut", "isolate", "freeze_postgres"),
     "pauses": ("freeze_agent", "freeze_postgres", "freeze_node", "freeze_operator", "kill_container", "isolate"),
+    "hand-overs": (
+        "switchover",
+        "kill_container",
+        "kill_operator",
+        "freeze_operator",
+        "cut",
+        "raft_leader",
+        "freeze_agent",
+    ),
     "operators": ("kill_operator", "freeze_operator", "cut", "isolate", "kill_container", "needless_ballot", "depose"),
 }
 
@@ -307,6 +317,9 @@ class Faults:
                 self.busy_checkpointer(member, rng.choice((0.5, 2.0, 5.0)))
             case "recycle":
                 self.recycle(primary)
+            case "switchover" | "forced_failover":
+                kind_ = "switchover" if kind == "switchover" else "failover"
+                self.wish(kind_, rng.choice([None, *site.volumes]), within=rng.choice((2.0, 10.0)))
             case "needless_ballot":  # the leading operator is alone for just long enough
                 self._cut_from_primary(primary, rng.choice((3.1, 3.6, 5.0)))
             case _:
@@ -317,6 +330,20 @@ class Faults:
         for other in operators:
             self.cut(other, node)
             self._later(lasting, self.heal, other, node)
+
+    def wish(self, kind: str, to: str | None, *, within: float = 10.0) -> None:
+        """No fault, but a person in the middle of them: asks for another primary, if nobody has."""
+        site = self._site
+        stored = site.swarm.store.get(site.cluster)
+        record = stored.record if stored is not None else None
+        if stored is None or record is None or record.wish is not None:
+            return
+        wish = Wish.model_validate(
+            {"id": f"w{record.revision}", "kind": kind, "term": record.term, "to": to, "until": site.loop.now + within}
+        )
+        self._say(f"a person asks for a {wish}")
+        wished = record.amended(f"{wish} asked for", wish=wish)
+        site.swarm.put(stored.model_copy(update={"record": wished}), stored.version_index)
 
     def calm(self) -> None:
         """Undo everything that lasts."""

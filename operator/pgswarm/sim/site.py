@@ -271,6 +271,8 @@ class Site:
             f"{' '.join(sorted(name.partition('/')[0] for name in record.claim.members))}: {record.reason}",
             key=True,
         )
+        if before is not None and before.wish is not None and record.wish is None and record.answered is not None:
+            self.count(f"{record.answered.kind}: {'done' if record.answered.done else 'not done'}")
         self.ledger.written(before, record)
 
     def unrest(self) -> str:
