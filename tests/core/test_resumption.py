@@ -59,6 +59,11 @@ NO: dict[str, tuple[dict[str, Heard], dict[str, Any], str]] = {
         {**ALONE, "sync": Sync()},
         "c has promised term 3",
     ),
+    "it writes under a grant, and somebody who is not counted is not heard": (
+        said(A),
+        {**ALONE, "sync": Sync(), "grant": True},
+        "c is not heard",
+    ),
     "the record does not know the system yet": (said(A), {"create": True}, "an operator's word"),
     "an order that does not say whom to ask": (said(A), {"claim": None}, "an operator's word"),
 }

@@ -11,8 +11,9 @@ or a later one, is the one held here. So whatever quorum a successor had, it lea
 and with a sync of nobody only this member's own promise is a quorum, and it has given none. The question to the others
 thus guards no commit. It keeps a member from beginning a log that is already over, and from letting readers into it.
 
-One thing does depend on the others: a person may have accepted the loss of this very member. Whoever is heard with a
-newer promise therefore stops it, counted or not.
+Two things do depend on the others: a person may have accepted the loss of this very member, so whoever is heard with a
+newer promise stops it, counted or not; and in `async` a successor needs no promise of it, so there everybody is asked
+(and nothing is written before the grant, for which they are asked again: member/grant).
 """
 
 from __future__ import annotations
@@ -58,6 +59,9 @@ def may_resume(memory: Memory, order: Order, heard: Mapping[str, Heard], waited:
         for name in order.claim.members
         if name != order.primary and (doubt := _doubt(name, memory, heard.get(member_of(name)), now))
     ]
+    if order.grant:  # no quorum guards it: a successor may have been made without it, so everybody must be asked
+        silent = [name for name in order.peers if name not in heard or now - heard[name].at > FRESH]
+        doubts += [f"{name} is not heard" for name in silent]
     if doubts:
         return _no(f"waiting for an operator's word, or for all of the claim: {', '.join(doubts)}")
     if waited < PATIENCE:
