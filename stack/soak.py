@@ -47,12 +47,16 @@ def main() -> int:
     try:
         run([str(TOP / "stack" / "lab" / "lab"), "up"], text=None, deadline=900, environment=None)
         whole = install(LabStage(), tell)
-        done = soak(whole, asked.minutes, asked.seed, chosen, asked.file, tell)
-        whole.stage.uninstall(CLUSTER)
     except Failure as failure:
-        say.print(f"the soak could not begin or end: {failure}", markup=False)
+        say.print(f"the soak could not begin: {failure}", markup=False)
         return 1
-    return report(done)
+    done = soak(whole, asked.minutes, asked.seed, chosen, asked.file, tell)
+    code = report(done)
+    if code == 0:
+        whole.stage.uninstall(CLUSTER)
+    else:
+        say.print(f"all is left as it is; logs are in {asked.file.with_suffix('.evidence')}, if it broke")
+    return code
 
 
 def report(done: Soak) -> int:

@@ -56,8 +56,11 @@ def main() -> int:
     except KeyboardInterrupt:
         tell("stopped; what is done is kept, and a long part goes on where it was")
         failed.append("the rest")
-    finally:
+    try:
         bench.close()
+    except Failure as failure:
+        tell(f"what was installed could not be removed: {failure}")
+        failed.append("the end")
     DOCUMENT.write_text(report.render(report.load(FOLDER, SOAK)))
     tell(f"{DOCUMENT.relative_to(TOP)} is made anew" + (f"; failed: {', '.join(failed)}" if failed else ""))
     return 1 if failed else 0

@@ -186,11 +186,18 @@ class Ledger:
         query = sql.SQL("SELECT writer, number FROM {} WHERE run = %s AND number >= %s").format(
             sql.Identifier(self._table)
         )
-        there: set[int] = set()
-        with psycopg.connect(self._target.conninfo()) as connection, connection.cursor("ledger") as rows:
-            rows.itersize = 20_000
-            rows.execute(query, [self._name, least])
-            there.update(number << 8 | writer for writer, number in rows)
+        there, give_up = set[int](), time.monotonic() + 2 * PATIENCE
+        while True:
+            try:
+                with psycopg.connect(self._target.conninfo()) as connection, connection.cursor("ledger") as rows:
+                    rows.itersize = 20_000
+                    rows.execute(query, [self._name, least])
+                    there.update(number << 8 | writer for writer, number in rows)
+                break
+            except psycopg.OperationalError:  # this connection may be cut by a failover like any other
+                if time.monotonic() > give_up:
+                    raise
+                threading.Event().wait(0.5)
         self._checked = end
         pairs = ((self._writer[index], self._number[index]) for index in range(first, end))
         return sorted((writer, number) for writer, number in pairs if number << 8 | writer not in there)

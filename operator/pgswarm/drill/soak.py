@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
+import psycopg
+
 from pgswarm.drill import faults
 from pgswarm.drill.ledger import Ledger
 from pgswarm.drill.stage import Broken
@@ -87,7 +89,7 @@ def soak(whole: Whole, minutes: float, seed: int, chosen: Sequence[faults.Fault]
                 tell(_line(blow, done))
                 if blow.missing:
                     raise Broken(f"{blow.missing} acknowledged writes are missing after: {fault.kind}, {blow.scene}")
-        except (Failure, TimeoutError) as failure:
+        except (Failure, TimeoutError, RuntimeError, psycopg.Error) as failure:
             done.broke = getattr(failure, "reason", "") or str(failure)
             tell(f"BROKE: {done.broke}")
             keep_evidence(whole, file.with_suffix(".evidence"))
