@@ -14,10 +14,13 @@ Raft leader every node is `unknown` for some seconds: unknown is not down.
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from functools import lru_cache
+from typing import Any, Generic, Literal, TypeVar
 
 from pgswarm import settings
 from pgswarm.core.base import Value
+
+T = TypeVar("T")
 
 LIVE = ("assigned", "accepted", "preparing", "ready", "starting", "running")
 """States of a task that has, or is about to have, a container with its address."""
@@ -129,7 +132,7 @@ class SwarmView(Value):
         return by_id or (by_name[0] if len(by_name) == 1 else None)
 
     def service(self, name: str) -> Service | None:
-        return next((service for service in self.services if service.name == name), None)
+        return _by_name(_Same(self.services)).get(name)
 
     def network(self, name: str) -> Network | None:
         return next((network for network in self.networks if network.name == name and network.scope == "swarm"), None)
@@ -138,7 +141,8 @@ class SwarmView(Value):
         return next((secret for secret in self.secrets if secret.name == name), None)
 
     def services_of(self, cluster: str, kind: str | None = None) -> tuple[Service, ...]:
-        return tuple(s for s in self.services if s.cluster == cluster and kind in (None, s.kind))
+        services = _by_cluster(_Same(self.services)).get(cluster, [])
+        return tuple(service for service in services if kind in (None, service.kind))
 
     def members(self, cluster: str) -> dict[str, Service]:
         """The cluster's member services by member name."""
@@ -146,8 +150,7 @@ class SwarmView(Value):
 
     def tasks_of(self, service: Service) -> tuple[Task, ...]:
         """Newest first."""
-        tasks = [task for task in self.tasks if task.service_id == service.id]
-        return tuple(sorted(tasks, key=lambda task: (task.created, task.id), reverse=True))
+        return _by_service(_Same(self.tasks)).get(service.id, ())
 
     def current_task(self, service: Service) -> Task | None:
         """The newest task that Swarm wants to run; None if it wants none (scaled to zero) or has not made one yet."""
@@ -187,6 +190,43 @@ class SwarmView(Value):
             return None
         at = self.node(before.node_id)
         return explain(before.error or before.message, node=at.name if at else before.node_id, image=before.image)
+
+
+class _Same(Generic[T]):
+    """A tuple as a key: equal only to itself. So an index is made once for each listing, however many clusters ask."""
+
+    __slots__ = ("rows",)
+
+    def __init__(self, rows: tuple[T, ...]) -> None:
+        self.rows = rows
+
+    def __hash__(self) -> int:
+        return id(self.rows)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.rows is other.rows
+
+
+@lru_cache(maxsize=4)
+def _by_name(services: _Same[Service]) -> dict[str, Service]:
+    return {service.name: service for service in reversed(services.rows)}
+
+
+@lru_cache(maxsize=4)
+def _by_cluster(services: _Same[Service]) -> dict[str, list[Service]]:
+    found: dict[str, list[Service]] = {}
+    for service in services.rows:
+        if service.cluster is not None:
+            found.setdefault(service.cluster, []).append(service)
+    return found
+
+
+@lru_cache(maxsize=4)
+def _by_service(tasks: _Same[Task]) -> dict[str, tuple[Task, ...]]:
+    found: dict[str, list[Task]] = {}
+    for task in sorted(tasks.rows, key=lambda task: (task.created, task.id), reverse=True):
+        found.setdefault(task.service_id, []).append(task)
+    return {service: tuple(rows) for service, rows in found.items()}
 
 
 def explain(error: str, *, node: str = "", image: str = "") -> str:
