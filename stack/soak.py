@@ -18,7 +18,7 @@ from pgswarm.drill import faults
 from pgswarm.drill.soak import Soak, soak
 from pgswarm.drill.stage import TOP, LabStage, run
 from pgswarm.drill.tally import soak_table
-from pgswarm.drill.whole import CLUSTER, install
+from pgswarm.drill.whole import install
 from pgswarm.errors import Failure
 
 say = Console(highlight=False, soft_wrap=True)
@@ -53,7 +53,7 @@ def main() -> int:
     done = soak(whole, asked.minutes, asked.seed, chosen, asked.file, tell)
     code = report(done)
     if code == 0:
-        whole.stage.uninstall(CLUSTER)
+        whole.remove()
     else:
         say.print(f"all is left as it is; logs are in {asked.file.with_suffix('.evidence')}, if it broke")
     return code

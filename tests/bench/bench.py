@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pgswarm.drill.stage import TOP, LabStage, run
-from pgswarm.drill.whole import CLUSTER, Whole, install
+from pgswarm.drill.whole import Whole, install
 
 FOLDER = TOP / "artefacts" / "bench"
 
@@ -94,7 +94,7 @@ class Bench:
         """Leave nothing on the lab but the lab."""
         if self._whole is not None:
             self._whole.repair()
-            self._whole.stage.uninstall(CLUSTER)
+            self._whole.remove()
             self._whole = None
 
 

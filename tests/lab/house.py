@@ -23,9 +23,10 @@ LAB = TOP / "stack" / "lab" / "lab"
 def installed() -> Iterator[Whole]:
     """pgswarm on the lab, with images of this very tree."""
     run([str(LAB), "up"], text=None, deadline=900, environment=None)
-    stage = LabStage()
-    yield install_whole(stage)
-    stage.uninstall(CLUSTER)
+    house = install_whole(LabStage())
+    yield house
+    house.repair()
+    house.remove()
 
 
 @pytest.fixture

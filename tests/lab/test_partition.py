@@ -68,7 +68,7 @@ def test_a_primary_that_is_cut_off_acknowledges_nothing_and_rejoins_when_healed(
     with whole.writing() as writing:
         whole.stage.lab("cut", str(node))
         writing.goes_on(within=120)
-        whole.another_primary_than(before, deadline=120)
+        whole.another_primary_than(before, deadline=120, node=node % len(whole.stage.nodes) + 1)
         # Long enough for Swarm to give the node up: at the heal it runs the old container and a new one of the same
         # service side by side on one volume, and may depose its Raft leader.
         wait_for(lambda: True if _is_down(whole, node) else None, f"node {node} down", 90)

@@ -120,28 +120,28 @@ class Stage:
             found += [Container(node=node, id=row) for row in rows]
         return found
 
-    def pgswarm(self, *words: str, deadline: float = 30) -> str:
-        """Run a verb of the command line inside an operator's container, on the first node that has one."""
+    def pgswarm(self, *words: str, deadline: float = 30, node: int | None = None) -> str:
+        """Run a verb of the command line in an operator's container: on the first node that has one, or on `node`."""
         reasons = []
-        for node in range(1, len(self.nodes) + 1):
+        for one in range(1, len(self.nodes) + 1) if node is None else [node]:
             try:
                 found = self.docker(
                     "ps",
                     "-q",
                     "--filter",
                     f"label=com.docker.swarm.service.name={STACK}_operator",
-                    node=node,
+                    node=one,
                     deadline=10,
                 ).split()
                 if found:
-                    return self.docker("exec", found[0], "pgswarm", *words, node=node, deadline=deadline)
+                    return self.docker("exec", found[0], "pgswarm", *words, node=one, deadline=deadline)
             except Broken as broken:
                 reasons.append(broken.reason)
         raise Broken(f"no operator runs: {'; '.join(reasons) or 'no container of it on any node'}")
 
-    def status(self, cluster: str) -> dict[str, Any]:
-        """The status tree of one cluster."""
-        answer = json.loads(self.pgswarm("status", "-o", "json"))
+    def status(self, cluster: str, node: int | None = None) -> dict[str, Any]:
+        """The status tree of one cluster; as seen from `node`, if another one is cut off and knows no better."""
+        answer = json.loads(self.pgswarm("status", "-o", "json", node=node))
         for one in answer:
             if one["cluster"] == cluster:
                 return dict(one)

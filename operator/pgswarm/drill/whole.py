@@ -89,6 +89,11 @@ class Whole:
         self.stage.lab("heal", "all")
         self.stage.lab("up")
 
+    def remove(self) -> None:
+        """Take the installation away, as soon as Swarm has a leader that can."""
+        wait_for(self.raft_leader, "a Raft leader", 120)
+        self.stage.uninstall(CLUSTER)
+
     def status(self) -> dict[str, Any]:
         return self.stage.status(CLUSTER)
 
@@ -118,9 +123,15 @@ class Whole:
     def service(self, member: str) -> str:
         return f"{CLUSTER}_{member}"
 
-    def another_primary_than(self, before: str, deadline: float = 60) -> str:
+    def another_primary_than(self, before: str, deadline: float = 60, node: int | None = None) -> str:
+        """Who it is; as seen from `node`, if the old one's is cut off."""
+
+        def look() -> str | None:
+            now = str(self.stage.status(CLUSTER, node)["primary"])
+            return now if now not in ("", before) else None
+
         return wait_for(
-            lambda: now if (now := self.primary()) and now != before else None,
+            look,
             f"another primary than {before}",
             deadline,
             lambda: self.stage.picture(CLUSTER),
@@ -218,11 +229,11 @@ class Writing:
 def install(stage: LabStage, tell: Callable[[str], None] = lambda text: None) -> Whole:
     """pgswarm on the lab with images of this very tree, and nothing of what an earlier run has left."""
     tell("the lab and its images")
-    stage.lab("up")
+    whole = Whole(stage, "")
+    whole.repair()
     stage.lab("images", "--pull")
-    stage.lab("heal", "all")
-    stage.uninstall(CLUSTER)
-    whole = Whole(stage, stage.owner_password())
+    whole.remove()
+    whole.password = stage.owner_password()
     tell("pgswarm, and a document of three members")
     stage.write_document(whole.document())
     stage.install()
