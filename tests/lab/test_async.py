@@ -64,11 +64,13 @@ def losses(whole: Whole, ledger: Ledger) -> int:
 def test_a_killed_container_is_succeeded_by_swarms_word_and_not_by_waiting(granted: Whole) -> None:
     before = granted.primary()
     with ledger_of(granted) as ledger:
+        # Who has just taken the tenure does not know what was granted before: it has to have waited that out.
+        ledger.wait_until_steady(span=LENGTH + 2, longest=5.0, deadline=90)
         mark = time.monotonic()
         granted.kill(granted.stage.container(granted.service(before)))
         ledger.wait_for_writes(50, deadline=60)
         gap = ledger.gap(mark)
-        print(f"container killed: {gap.seconds:.2f} s without a write")
+        print(f"container killed: {gap.seconds:.2f} s without a write; {before}, then {granted.primary()}")
         losses(granted, ledger)
     assert gap.seconds < TTL, "nobody waited for the grant to run out"
     at_rest(granted)
