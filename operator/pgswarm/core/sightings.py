@@ -34,7 +34,9 @@ class Sighting(Generic[R]):
     closed_at: float | None = None
     """When the agent's process was seen to be gone (EOF, reset, refused); None again with its next report."""
     vacant: bool = False
-    """After that end, another connection to the same address was refused: nobody listens there any more."""
+    """After that end, another connection to the same address was refused: nobody listens there any more.
+
+    It stays so when the address is forgotten or another one is named: that process is no less gone for it."""
     sought_since: float = 0.0
     """When the looking began: whoever was never heard is silent from then on, not for as long as the watcher lives."""
     why: str = "not heard yet"

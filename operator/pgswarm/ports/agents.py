@@ -159,7 +159,7 @@ class Watch(Generic[R]):
         if address == self.sighting.address:
             return
         why = f"no stream to {address} yet" if address else "no address known"
-        self._tell(replace(self.sighting, address=address, connected=False, vacant=False, why=why))
+        self._tell(replace(self.sighting, address=address, connected=False, why=why))
         self._ended, self._pause = None, PAUSE_FIRST
         self._aimed.set()
         self._scope.cancel()
