@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
@@ -104,6 +105,7 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 _UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
+@cache
 def seconds(duration: str) -> float:
     """The seconds in a duration such as `500ms` or `3s`."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)", duration)

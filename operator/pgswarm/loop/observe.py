@@ -79,6 +79,7 @@ class Lookout:
         self._reign: tuple[int, Incarnation] = (0, "")
         self._wanted: Mapping[str, Wanted] = {}
         self._wanted_of: tuple[object, ...] = ()
+        self._ground: tuple[object, ...] = ()
         self._places: tuple[tuple[Place, ...], tuple[str, ...]] = ((), ())
         self._newer_since: float | None = None
         self._older_since: float | None = None
@@ -210,10 +211,15 @@ class Lookout:
             return
         if document is None or isinstance(swarm, Unknown):
             return  # keep what was known: a failed listing changes nothing
+        ground = (document, basis[2], swarm.services, swarm.nodes, swarm.networks, swarm.secrets)
+        if ground == self._ground:  # only tasks have changed, as they do when anything happens
+            self._wanted = {name: _troubled(one, swarm) for name, one in self._wanted.items()}
+            self._wanted_of = basis
+            return
         places, problems = bootstrap.places(document, record if isinstance(record, Record) else None, swarm)
         self._wanted, unsaid = wanted_services(document, places, swarm, self._images)
         self._places = (places, (*problems, *unsaid))
-        self._wanted_of = basis  # last: what failed half-way is worked out again
+        self._wanted_of, self._ground = basis, ground  # last: what failed half-way is worked out again
 
     def _aim(self, swarm: SwarmView | Unknown, tasks: TaskGroup) -> dict[str, str | None]:
         if isinstance(swarm, Unknown) or not self._places[0]:
@@ -293,6 +299,13 @@ def wanted_services(
     except Refused as refusal:
         problems.append(refusal.reason)
     return wanted, tuple(problems)
+
+
+def _troubled(wanted: Wanted, swarm: SwarmView) -> Wanted:
+    """The same, with what its task says now."""
+    service = swarm.service(wanted.name)
+    trouble = swarm.trouble(service) or "" if service is not None and wanted.exists and not wanted.foreign else ""
+    return wanted if trouble == wanted.trouble else replace(wanted, trouble=trouble)
 
 
 def router_addresses(cluster: str, swarm: SwarmView) -> dict[str, str | None]:
