@@ -17,7 +17,7 @@ SUITE := $(BIN)/pytest -q --no-header
 CODE := operator tests stack/lab
 PYPROJECT := pyproject.toml
 
-.PHONY: test-loop help venv format lint lint-form lint-types lint-imports check test test-fast test-histories sim test-parts test-lab packages demo soak bench lab-up lab-down images crds \
+.PHONY: test-loop help venv format lint lint-form lint-types lint-imports check test test-fast test-histories sim test-sim test-seeds test-mutants test-parts test-lab packages demo soak bench lab-up lab-down images crds \
 	images-lab images-current status lock reconcile-once clean
 
 help: ## List the targets
@@ -58,13 +58,22 @@ check: venv ## All that needs no root, no Docker, no PostgreSQL; under a minute 
 	@$(MAKE) --no-print-directory --keep-going --jobs=3 --output-sync=target test-histories test-loop lint test-fast
 
 test-fast: venv
-	$(SUITE) -m 'not postgres and not haproxy and not lab' --ignore=tests/scenarios --ignore=tests/sim --ignore=tests/loop
+	$(SUITE) -m 'not postgres and not haproxy and not lab' --ignore=tests/sim --ignore=tests/loop
 
 test-loop: venv
 	$(SUITE) tests/loop
 
 test-histories: venv
-	$(SUITE) tests/scenarios tests/sim
+	$(SUITE) tests/sim --ignore=tests/sim/test_mutants.py
+
+test-sim: venv ## A few thousand histories (SEEDS=2000) and every rule undone once; about four minutes on two idle cores
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-seeds test-mutants
+
+test-seeds: venv
+	$(BIN)/python -m pgswarm.sim --seeds $(or $(SEEDS),2000) --jobs 1
+
+test-mutants: venv
+	$(SUITE) tests/sim/test_mutants.py
 
 sim: venv ## Histories of a whole site in virtual time: SEEDS=1000 FIRST=0 JOBS=2; or SEED=17 to have one told (LOGS=1)
 	@$(BIN)/python -m pgswarm.sim $(if $(SEED),--seed $(SEED) $(if $(LOGS),--logs),--seeds $(or $(SEEDS),1000) \
@@ -76,7 +85,7 @@ model: venv ## Every state of a small world: MEMBERS=2 MINUTES=10, MORE='--terms
 
 test: packages ## Everything, on a Debian 12 as root: check, then real PostgreSQL and HAProxy, then the real Swarm
 	@failed=""; \
-	for suite in check test-parts test-lab; do \
+	for suite in check test-sim test-parts test-lab; do \
 		echo "== $$suite"; \
 		$(MAKE) --no-print-directory $$suite || failed="$$failed $$suite"; \
 	done; \

@@ -17,7 +17,7 @@ the router's shell (`router`). What is played: PostgreSQL, Swarm, the network, d
     router      routing · client: who writes
     ledger      the onlooker: S1-S7
     site        all of it put together · founding: how it begins
-    faults      what goes wrong, by name and by chance
+    faults      what goes wrong, by name and by chance · wishes: what people ask for
     history     a seed's course, and L1, L2 · run: many of them
     play        the vocabulary of scenarios · mutants: histories with a rule undone
     transcript  the story

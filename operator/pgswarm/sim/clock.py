@@ -26,6 +26,9 @@ from typing import Any
 BEGINNING = 1000.0
 """World seconds at which every history begins: no clock starts at nought."""
 
+ROUNDING = 1e-7
+"""Seconds: a timer that came so much too early for its own clock would be set again at the same moment, for ever."""
+
 MOST_AT_ONCE = 50_000
 """Turns of the loop at one moment after which it is a livelock."""
 
@@ -81,8 +84,8 @@ class Process:
         return self.alive and not self.frozen
 
     def world(self, own: float) -> float:
-        """When, on the world's clock, this one will read `own`."""
-        return (own - self.offset) / self.rate
+        """When, on the world's clock, this one will surely have come to `own`."""
+        return (own - self.offset) / self.rate + ROUNDING
 
     def after(self, seconds: float, fn: Callable[..., object], *args: Any) -> Timer:
         """Call `fn` after so many seconds of its own clock, unless it has died by then; later if it is frozen then."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pgswarm.core.wish import Wish
+from pgswarm.sim import wishes
 from pgswarm.sim.container import Container
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ THEMES: dict[str, tuple[str, ...]] = {
         "raft_leader",
         "freeze_agent",
     ),
+    "laggards": ("slow_link", "slow_disk", "kill_postgres", "isolate", "needless_ballot", "freeze_postgres"),
     "operators": ("kill_operator", "freeze_operator", "cut", "isolate", "kill_container", "needless_ballot", "depose"),
 }
 
@@ -318,8 +319,8 @@ class Faults:
             case "recycle":
                 self.recycle(primary)
             case "switchover" | "forced_failover":
-                kind_ = "switchover" if kind == "switchover" else "failover"
-                self.wish(kind_, rng.choice([None, *site.volumes]), within=rng.choice((2.0, 10.0)))
+                wished: wishes.Kind = "switchover" if kind == "switchover" else "failover"
+                self.wish(wished, rng.choice([None, *site.volumes]), within=rng.choice((2.0, 10.0)))
             case "needless_ballot":  # the leading operator is alone for just long enough
                 self._cut_from_primary(primary, rng.choice((3.1, 3.6, 5.0)))
             case _:
@@ -331,19 +332,11 @@ class Faults:
             self.cut(other, node)
             self._later(lasting, self.heal, other, node)
 
-    def wish(self, kind: str, to: str | None, *, within: float = 10.0) -> None:
+    def wish(self, kind: wishes.Kind, to: str | None, *, within: float = 10.0) -> None:
         """No fault, but a person in the middle of them: asks for another primary, if nobody has."""
-        site = self._site
-        stored = site.swarm.store.get(site.cluster)
-        record = stored.record if stored is not None else None
-        if stored is None or record is None or record.wish is not None:
-            return
-        wish = Wish.model_validate(
-            {"id": f"w{record.revision}", "kind": kind, "term": record.term, "to": to, "until": site.loop.now + within}
-        )
-        self._say(f"a person asks for a {wish}")
-        wished = record.amended(f"{wish} asked for", wish=wish)
-        site.swarm.put(stored.model_copy(update={"record": wished}), stored.version_index)
+        record = self._site.record
+        if record is not None and record.wish is None:
+            wishes.wish(self._site, kind, to, within=within)
 
     def calm(self) -> None:
         """Undo everything that lasts."""

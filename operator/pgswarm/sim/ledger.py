@@ -21,6 +21,7 @@ from pgswarm.sim.volume import Log
 
 if TYPE_CHECKING:
     from pgswarm.sim.agent import Agent
+    from pgswarm.sim.container import Container
     from pgswarm.sim.postgres import Postgres
     from pgswarm.sim.site import Site
 
@@ -45,7 +46,7 @@ class Ledger:
 
     def fail(self, text: str) -> None:
         """Stop the history here: the first thing that is found is what is told."""
-        if self.site.loop.failure is None:
+        if self.site.loop.failure is None and not self.site.closing:
             self.site.story("LEDGER", text, key=True)
             self.site.loop.failure = Violation(text)
 
@@ -129,6 +130,12 @@ class Ledger:
         return found
 
     # Data
+
+    def started(self, container: Container) -> None:
+        """Law 8: one postmaster on a volume."""
+        for other in self.site.containers[container.member]:
+            if other is not container and other.postgres.process.alive:
+                self.fail(f"law 8: two postmasters on the volume of {container.member}")
 
     def promoted(self, agent: Agent) -> None:
         memory = agent.memory

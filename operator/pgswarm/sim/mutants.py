@@ -44,7 +44,7 @@ class Mutant:
     rule: str  # the sentence that is left out, with its tag
     undo: Callable[[Patch], object]
     theme: str | None = None  # the troubles under which it shows soonest; None: any
-    shows: tuple[str, ...] = ("S", "C", "law")  # how a finding of it may begin
+    shows: tuple[str, ...] = ("S", "C", "law", "the record")  # how a finding of it may begin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,12 +21,14 @@ stored beside the scenario (`tests/sim/scenarios`).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from loguru import logger
 
 from pgswarm.core.record import Record
 from pgswarm.core.reports import Serving
-from pgswarm.sim import telling
+from pgswarm.core.wish import Answered
+from pgswarm.sim import telling, wishes
 from pgswarm.sim.agent import Agent
 from pgswarm.sim.faults import Faults
 from pgswarm.sim.history import Life
@@ -79,6 +81,18 @@ class Play:
         while self.site.now < end:
             self.site.run(LOOK)
             self.expect(f"not: {what}", not true())
+
+    def wish(self, kind: wishes.Kind, to: str | None = None, **more: Any) -> None:
+        """A person asks for something."""
+        self.expect("Swarm can be written", wishes.wish(self.site, kind, to, **more) is not None)
+
+    def answer(self, *, within: float = 20.0) -> Answered:
+        """What came of it, once that is known."""
+        self.until("the wish is answered", lambda: self.record.wish is None and self.record.answered, within=within)
+        answered = self.record.answered
+        if answered is None:
+            raise AssertionError("nothing was wished for")
+        return answered
 
     def rest(self) -> None:
         """The faults are over: the cluster comes to rest as the document says, and then plans nothing (L1, L2)."""
@@ -135,6 +149,7 @@ class Play:
     def close(self) -> None:
         if self._site is not None:
             self._site.close()
+        self._site = None
 
 
 def perform(scenario: Callable[[Play], None], seed: int = 1) -> str:

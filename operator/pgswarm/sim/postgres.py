@@ -93,6 +93,7 @@ class Postgres:
     def start(self, begin: Begin, setting: Setting, *, doors: bool) -> None:
         """Begin a postmaster; `state` says what became of it."""
         agent = self.container.agent
+        self.site.ledger.started(self.container)
         self.process = Process(self.loop, f"postgres {self.name}")
         self.state, self.began, self.trouble = State.STARTING, begin, Trouble.NONE
         self.starts += 1
@@ -330,7 +331,7 @@ class Postgres:
         """Nothing is received from now on."""
         self.upstream = None
         if self.receiver is not None:
-            self.process.after(self.site.draw(0.0, 0.02), self._end_receiver, self.receiver)
+            self.process.after(self.site.draw(0.0, 0.02, rare=0.6), self._end_receiver, self.receiver)
 
     def _end_receiver(self, receiver: Sender) -> None:
         if self.receiver is receiver:

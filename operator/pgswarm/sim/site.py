@@ -67,7 +67,7 @@ class Site:
         self.loop = VirtualLoop()
         self.transcript = Transcript(BEGINNING)
         self.seen: Counter[str] = Counter()
-        self.unruly = False
+        self.unruly = self.closing = False
         self.edited = False
         self.edited_at = 1.0
         self.wal_keep = 1 << 40
@@ -99,7 +99,7 @@ class Site:
 
     def close(self) -> None:
         """End every task, so that nothing is left of this site."""
-        self.loop.failure = None
+        self.loop.failure, self.closing = None, True
         with self._chance():
             for operator in self.operators:
                 operator.kill()
@@ -213,6 +213,14 @@ class Site:
         """The number-th living operator."""
         living = [one for one in self.operators if one.alive]
         return living[number % len(living)]
+
+    def edit(self, document: PostgresCluster) -> None:
+        """A person saves the document's file; every operator that watches it finds it so."""
+        self.document, self.edited, self.edited_at = document, True, self.edited_at + 1.0
+        self.story("ann", "edits the document", key=True)
+        for operator in self.operators:
+            if operator.alive:
+                operator.found(document, self.edited_at)
 
     @property
     def everyone(self) -> list[Any]:

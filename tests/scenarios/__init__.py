@@ -1,1 +1,0 @@
-"""Random and told histories of a tiny cluster that is steered by the real plan."""
