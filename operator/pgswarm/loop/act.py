@@ -144,6 +144,8 @@ class Hands:
             raise Again("something has changed meanwhile; planned anew", after=PLANNED_ANEW)
         if step.exists and service is None:
             raise Again("it is not there any more; planned anew", after=PLANNED_ANEW)
+        if service is not None and not step.exists:
+            return "another operator has just created it"  # as it is now is for the next plan to judge
         if service is None:
             try:
                 await self._swarm.create_service(spec)
