@@ -31,6 +31,7 @@ from pgswarm.core.duty import (
     duty,
     pause_after,
     restart_at,
+    still_serves,
 )
 from pgswarm.core.memory import Memory
 from pgswarm.core.orders import Order
@@ -296,3 +297,26 @@ def test_work_that_failed_is_tried_again_with_growing_pauses() -> None:
     assert [pause_after(clone, n, 0.0) for n in (1, 2, 3)] == [0.5, 1.0, 2.0]
     assert pause_after(clone, 99, 0.0) == 30.0
     assert pause_after(Follow(upstream=UP, reason=""), 99, 0.1) == 0.1
+
+
+@pytest.mark.parametrize("work", [Clone(upstream=UP, reason="no data"), Rewind(upstream=UP, reason="off the line")])
+def test_long_work_goes_on_while_claims_move_on_account_of_others(work: Clone | Rewind) -> None:
+    assert still_serves(work, facts(standby_order(revision=6)).memory)
+
+
+@pytest.mark.parametrize("work", [Clone(upstream=UP, reason="no data"), Rewind(upstream=UP, reason="off the line")])
+@pytest.mark.parametrize(
+    ("order", "promised"),
+    [
+        (standby_order(revision=6), 3),  # a newer promise
+        (standby_order(term=3, primary="c/0000000c", revision=6), 3),  # another primary
+        (standby_order(revision=6, counted=True), 2),  # the record counts on this member
+        (primary_order(term=3, revision=6), 3),  # it is to be primary itself
+    ],
+)
+def test_long_work_ends_when_it_is_no_longer_wanted(work: Clone | Rewind, order: Order, promised: int) -> None:
+    assert not still_serves(work, facts(order, promised=promised).memory)
+
+
+def test_short_work_is_always_decided_anew() -> None:
+    assert not still_serves(Settle(reason="to follow"), facts(standby_order(revision=6)).memory)

@@ -113,6 +113,25 @@ def duty(facts: Facts, now: float) -> Action:
             assert_never(never)
 
 
+def still_serves(action: Action, memory: Memory) -> bool:
+    """Is this, begun under an earlier revision, just what the order in force asks for too?
+
+    A clone takes hours, and claims move meanwhile on account of other members: it goes on. So does a rewind, which if
+    cut short ends in a clone. Everything else is short and is decided anew; so is all that a newer promise forbids.
+    """
+    match action:
+        case Clone(upstream=upstream) | Rewind(upstream=upstream):
+            order = memory.bound
+            return (
+                order is not None
+                and order.role == "standby"
+                and (order.primary, order.term) == (upstream.primary, upstream.term)
+                and not order.counted
+            )
+        case _:
+            return False
+
+
 def restart_at(facts: Facts, *, patience: float) -> float:
     """When a postgres that ended may be started again; `patience` is the pause after the first crash."""
     if facts.postgres is not Postgres.CRASHED or facts.crashes == 0:

@@ -98,6 +98,7 @@ class Agent:
         self.leave = grant.Leave()
         self._lock = anyio.Lock()
         self._job: anyio.CancelScope | None = None
+        self._doing: duty.Action = duty.Rest(reason="")
         self._wake = anyio.Event()
         self._poke = anyio.Event()
         self._changed = anyio.Event()
@@ -356,7 +357,7 @@ class Agent:
         logger.log(level, "{}: {}", type(action).__name__.lower(), action.reason)
         failure: Failure | None = None
         with anyio.CancelScope() as scope:
-            self._job = scope
+            self._job, self._doing = scope, action
             try:
                 await act.perform(self, action)
             except Failure as exc:
@@ -379,9 +380,9 @@ class Agent:
         self.notify()
 
     def _overtake(self) -> None:
-        """A newer word: whatever is being done is done for an older one."""
+        """A newer word: what is being done is done for an older one, and perhaps no longer wanted."""
         self._setbacks.clear()
-        if self._job is not None:
+        if self._job is not None and not duty.still_serves(self._doing, self.memory):
             self._job.cancel()
         self._wake.set()
 

@@ -71,6 +71,7 @@ class Agent:
         self.digest = ""
         self.changed = Signal()
         self.job: Running | None = None
+        self._doing: duty.Action = duty.Rest(reason="")
         self.reign = reigning.Rule(self)
         self._keeping = False
         self._kept = Signal()
@@ -290,7 +291,7 @@ class Agent:
                 self._resting = self.process.after(max(0.001, action.until - now), self.wake)
             return
         self.site.story(self.name, f"{type(action).__name__.lower()}: {action.reason}")
-        doing = action
+        self._doing = doing = action
         self.job = self.process.run(acting.perform(self, action), lambda failure: self._done(doing, failure))
 
     def _done(self, action: duty.Action, failure: BaseException | None) -> None:
@@ -320,9 +321,9 @@ class Agent:
             self.problems["work"] = Problem(code=code, text=failure.reason)
 
     def overtake(self) -> None:
-        """A newer word: whatever is being done is done for an older one."""
+        """A newer word: what is being done is done for an older one, and perhaps no longer wanted."""
         self._failures, self._failed = 0, None
-        if self.job is not None:
+        if self.job is not None and not duty.still_serves(self._doing, self.memory):
             self.job.cancel()
             self.job = None
             self.progress = None
