@@ -45,6 +45,11 @@ def health(world: World, record: Record, now: float) -> Health:
     report = world.present(name, now)
     if report is None:
         why = world.gone(name, now) or "unknown"
+        if not world.is_closed(name, now) and now - world.vouched_at < world.detection:
+            # Else two operators, of which one does not hear the primary, would duel: a ballot, a raise, a ballot, …
+            return Health(
+                lost=False, coming=True, reason=f"{why}; another operator has raised the term, so it hears it"
+            )
         return Health(lost=world.is_lost(name, now), coming=False, reason=why)
     if report.promised > record.term:
         return Health(lost=True, coming=False, reason=f"{name} has promised term {report.promised}")

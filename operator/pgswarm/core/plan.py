@@ -7,8 +7,7 @@ from the record as it is and never wait for what it will be.
     newer        somebody has seen a newer record than we: read again, or stop and call a person
     first        no record yet: begin
     wishes       what a person asked for is over, or cannot be: it is answered
-    failover     the primary is lost, or a person says so: ballot; under a grant that has run out, succession without
-                 its promise; with a person's word also one that accepts loss
+    failover     the primary is lost, or a person says so: ballot, succession after a grant, or loss that is accepted
     raise        a needless ballot left promises behind
     grow         the record learns of the system and of new members
     grant        by which rule the primary may write: quorum, or a grant
@@ -25,6 +24,7 @@ Nothing here knows a clock or does anything; `now` is an argument in seconds.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 from pgswarm import settings
 from pgswarm.core import ballot, bootstrap, durability, granting, lapse, loss, switchover
@@ -59,7 +59,6 @@ from pgswarm.core.world import Told, Unknown, Wanted, World
 REFUSED_PAUSE = 2.0
 """Seconds before an order that was refused is sent again unchanged."""
 
-
 READ_PAUSE = 0.3
 """Seconds between two readings of a record that is older than what an agent has seen."""
 
@@ -76,20 +75,29 @@ RESTORED_AFTER = 30.0
 def plan(world: World, now: float) -> Plan:
     """What to do about this cluster now, and what is waited for."""
     taken_over = _document(world)
-    if world.document is None or world.leader is not None or (world.record is None and taken_over.steps):
+    if world.document is None or (world.record is None and taken_over.steps):
         return taken_over
+    if world.leader is not None:
+        return taken_over.and_then(_own_word(world, now))
     if isinstance(world.record, Unknown):
         # Not even what is missing is made: where it belongs is in the record, and the document may be an old one.
         return Plan(waits=(f"the record cannot be read: {world.record.why}",), again=1.0)
     if world.record is None:
         return bootstrap.first_record(world, now).and_then(_upkeep(world, None, now))
     record = world.record
-    newer = _newer(world, record, now)
-    if newer is not NOTHING:
+    if (newer := _newer(world, record, now)) is not NOTHING:
         return newer
     said = _record_rules(world, record, now).and_then(taken_over).and_then(_orders(world, record, now))
     said = said.and_then(granting.given(world, record, now))
     return said if taken_over.steps else said.and_then(_upkeep(world, record, now))
+
+
+def _own_word(world: World, now: float) -> Plan:
+    """Who has decided also says so, even if another is to act from now on: it may hang, or be lost (decision 0012)."""
+    record = world.record
+    if isinstance(record, Record) and record.revision == world.wrote and _newer(world, record, now) is NOTHING:
+        return replace(_orders(world, record, now), waits=())
+    return NOTHING
 
 
 def _record_rules(world: World, record: Record, now: float) -> Plan:
@@ -100,7 +108,8 @@ def _record_rules(world: World, record: Record, now: float) -> Plan:
     wish = record.wished(world.wall)
     if record.wish is not None and wish is None:
         return _answer(record, f"{record.wish}: not done in the time that was given: {primary.reason}")
-    if wish is not None and wish.kind == "accept-loss" and not (primary.lost or primary.coming):
+    heard = world.present(record.primary_member, now) is not None  # who is not judged yet may be lost
+    if wish is not None and wish.kind == "accept-loss" and heard and not (primary.lost or primary.coming):
         return _answer(record, f"{wish} refused: {primary.reason}, so nothing needs to be lost")
     forced = wish is not None and wish.kind == "failover"
     if primary.lost or forced:
@@ -144,9 +153,7 @@ def _document(world: World) -> Plan:
     found = world.found
     if found is None:
         return NOTHING
-    if world.stored and found.edited_at <= world.stored_edited_at:
-        return NOTHING
-    if isinstance(world.record, Unknown):
+    if isinstance(world.record, Unknown) or (world.stored and found.edited_at <= world.stored_edited_at):
         return NOTHING
     if world.stored and found.document == world.document:
         return NOTHING

@@ -105,6 +105,8 @@ class World:
     granted: Granted = field(default_factory=Granted)
     spoiled: int = 0  # the newest revision on which this operator has begun to write a successor under `held`
     leader: str | None = None  # the operator that acts; None: this one
+    vouched_at: float = float("-inf")  # when the record was last seen raised: another operator heard the primary then
+    wrote: int = 0  # the newest revision of the record that this operator wrote itself
     awake_since: float = 0.0
     wall: float = 0.0  # seconds since the epoch, for what a person said with a time; everything else is `now`
     fresh_id: str = "00000000"
@@ -135,13 +137,20 @@ class World:
         since = max(self.awake_since, sighting.heard_at if sighting and sighting.heard_at else 0.0)
         if sighting is None or sighting.report is None:
             return f"{member} has not been heard yet" + (f" ({sighting.why})" if sighting and sighting.why else "")
-        closed = None if sighting.connected or sighting.closed_at is None else max(sighting.closed_at, self.awake_since)
-        refused = sighting.vacant and closed == sighting.closed_at
-        if sighting.closed_at is not None and closed is not None and (refused or now - closed >= CLOSED_GRACE):
+        if sighting.closed_at is not None and self.is_closed(member, now):
             return f"{member} closed its connection {now - sighting.closed_at:.1f} s ago ({sighting.why})"
         if now - since > self.detection:
             return f"{member} has been silent for {now - since:.1f} s"
         return None
+
+    def is_closed(self, member: str, now: float) -> bool:
+        """Has its process ended, as its kernel says?"""
+        sighting = self.members.get(member)
+        if sighting is None or sighting.connected or sighting.closed_at is None:
+            return False
+        if sighting.vacant and sighting.closed_at >= self.awake_since:
+            return True
+        return now - max(sighting.closed_at, self.awake_since) >= CLOSED_GRACE
 
     def is_lost(self, member: str, now: float) -> bool:
         """Gone for certain enough to act upon: closed, or silent past the detection time."""

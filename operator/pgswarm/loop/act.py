@@ -197,6 +197,7 @@ class Hands:
         async with self._reading_again():
             written = await self._records.write(stored, record=step.record)
         self._lookout.keep(written, anyio.current_time())
+        self._lookout.wrote = step.record.revision
         return f"revision {step.record.revision} written"
 
     @asynccontextmanager

@@ -60,6 +60,8 @@ class Lookout:
         self.told: dict[str, Told] = {}
         self.granted = Granted()
         self.spoiled = 0
+        self.wrote = 0
+        self.vouched_at = float("-inf")
         self._operator = operator
         self._listing = listing
         self._images = images
@@ -105,6 +107,8 @@ class Lookout:
         else:
             self._older_since = None
         self.stored_read_at = max(self.stored_read_at, read_at)
+        if isinstance(known, Stored) and stored is not None and _is_raised(known.record, stored.record):
+            self.vouched_at = read_at
         if known != stored:  # the same again keeps its identity, by which `_survey` knows that nothing is to be done
             self.stored = stored
             self.bell.ring()
@@ -198,6 +202,8 @@ class Lookout:
             granted=self.granted,
             spoiled=self.spoiled,
             leader=leader,
+            vouched_at=self.vouched_at,
+            wrote=self.wrote,
             awake_since=awake_since,
             wall=time.time(),
             fresh_id=secrets.token_hex(4),
@@ -276,6 +282,13 @@ class Lookout:
             return "" if report.cluster == self.cluster else f"it is a router of {report.cluster}"
 
         return stranger
+
+
+def _is_raised(before: Record | None, now: Record | None) -> bool:
+    """The same reign under a higher term: only an operator that hears the primary writes that."""
+    if before is None or now is None:
+        return False
+    return now.term > before.term and (now.primary, now.timeline) == (before.primary, before.timeline)
 
 
 def wanted_services(
