@@ -79,6 +79,10 @@ sim: venv ## Histories of a whole site in virtual time: SEEDS=1000 FIRST=0 JOBS=
 	@$(BIN)/python -m pgswarm.sim $(if $(SEED),--seed $(SEED) $(if $(LOGS),--logs),--seeds $(or $(SEEDS),1000) \
 		--first $(or $(FIRST),0) $(if $(JOBS),--jobs $(JOBS)))
 
+.PHONY: sim-mutants
+sim-mutants: venv ## Undo each rule by itself, and say which told history or seed shows it
+	@$(BIN)/python -m tests.sim.undone
+
 .PHONY: model
 model: venv ## Every state of a small world: MEMBERS=2 MINUTES=10, MORE='--terms 3 --crashes 1 …'; prints the shortest fault
 	@$(BIN)/python -m pgswarm.sim.model --members $(or $(MEMBERS),2) --minutes $(or $(MINUTES),10) $(MORE)

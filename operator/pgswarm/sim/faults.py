@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgswarm.sim import wishes
 from pgswarm.sim.container import Container
+from pgswarm.sim.streaming import freeze
 
 if TYPE_CHECKING:
     from pgswarm.sim.site import Site
@@ -80,14 +81,14 @@ class Faults:
             self._say(f"the agent of {member} is frozen" + (", PostgreSQL too" if postgres else ""))
             container.agent.process.freeze()
             if postgres:
-                container.postgres.process.freeze()
+                freeze(container.postgres)
 
     def freeze_postgres(self, member: str) -> None:
         """SIGSTOP to PostgreSQL alone."""
         container = self._site.container(member)
         if container is not None:
             self._say(f"PostgreSQL of {member} is frozen")
-            container.postgres.process.freeze()
+            freeze(container.postgres)
 
     def thaw(self, member: str) -> None:
         """SIGCONT to both."""
@@ -184,7 +185,7 @@ class Faults:
         for one in self._living(node):
             one.process.freeze()
             if isinstance(one, Container):
-                one.postgres.process.freeze()
+                freeze(one.postgres)
 
     def thaw_all(self) -> None:
         for one in self._site.everyone:

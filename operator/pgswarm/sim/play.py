@@ -11,7 +11,8 @@ A scenario is a function that is given a `Play` and tells what happens, in order
         play.wait(2)
         play.rest()                                 # as the document says, and nothing planned
 
-`play.faults` has every fault by name (`sim.faults`), `play.site` everything there is. `begin` takes the fields of a
+`play.faults` has every fault by name (`sim.faults`), `play.windows` the moments between two lines of the protocol
+(`sim.windows`), `play.site` everything there is. `begin` takes the fields of a
 `Shape`. Everything takes as long as it usually does, so a story changes only with what it tells. Time passes only in
 `wait`, `until`, `never` and `rest`; the ledger watches all the while, so a scenario needs to say only what is special
 about it. What happened is `play.story()`: its key lines are compared with the transcript that was reviewed and is
@@ -34,6 +35,7 @@ from pgswarm.sim.faults import Faults
 from pgswarm.sim.history import Life
 from pgswarm.sim.ledger import Violation
 from pgswarm.sim.site import Shape, Site
+from pgswarm.sim.windows import Windows
 
 LOOK = 0.05
 """Seconds between two looks at what is waited for."""
@@ -61,19 +63,23 @@ class Play:
     def faults(self) -> Faults:
         return Faults(self.site)
 
+    @property
+    def windows(self) -> Windows:
+        return Windows(self.site)
+
     # Time
 
     def wait(self, seconds: float) -> None:
         """Let time pass."""
         self.site.run(seconds)
 
-    def until(self, what: str, true: Callable[[], object], *, within: float = 30.0) -> None:
-        """Let time pass until something is true; it is wrong if that takes longer."""
+    def until(self, what: str, true: Callable[[], object], *, within: float = 30.0, look: float = LOOK) -> None:
+        """Let time pass until something is true; it is wrong if that takes longer. `look`: how closely to look."""
         end = self.site.now + within
         while not true():
             if self.site.now >= end:
                 raise AssertionError(f"not within {within:g} s: {what}\n{self.site.transcript.text()}")
-            self.site.run(LOOK)
+            self.site.run(look)
 
     def never(self, what: str, true: Callable[[], object], *, during: float) -> None:
         """Let time pass, during which something must not become true."""

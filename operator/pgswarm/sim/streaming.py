@@ -111,5 +111,14 @@ def lost(sender: Sender) -> None:
 
 
 def give_up(sender: Sender) -> None:
-    if not sender.over and not sender.is_linked:
+    """After a silence: is the link still cut, or one of the two still frozen?"""
+    heard = sender.is_linked and sender.source.process.runs and sender.standby.process.runs
+    if not sender.over and not heard:
         sender.end()
+
+
+def freeze(postgres: Postgres) -> None:
+    """SIGSTOP to all of it; whoever streams with it gives it up after a while."""
+    postgres.process.freeze()
+    for stream in (*postgres.senders, *([postgres.receiver] if postgres.receiver else [])):
+        postgres.site.world(DEAD_LINK, give_up, stream)

@@ -13,7 +13,7 @@ def two_containers_on_one_volume(play: Play) -> None:
     """
     play.begin(members=2)
     old = play.primary
-    play.site.swarm.down_after = 4.0
+    play.site.swarm.down_after, play.site.swarm.stop_lag = 4.0, 8.0
     play.faults.isolate(play.node(old))
     play.until("the other one serves", lambda: play.serves("pg-2"), within=20)
     play.wait(6.0)

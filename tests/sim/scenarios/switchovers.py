@@ -1,0 +1,65 @@
+"""A hand-over that goes wrong in its middle."""
+
+from __future__ import annotations
+
+from pgswarm.sim.play import Play
+
+
+def handed_over(play: Play) -> None:
+    """All goes well: the primary makes ready, promises, shuts down; the candidate has everything and begins the next
+    term.
+    """
+    play.begin(members=3, operators=3, pace=0.05)
+    play.windows.wished("switchover", to="pg-3")
+    play.until("it serves", lambda: play.record.term == 2 and play.serves("pg-3"), within=5)
+    play.rest()
+    play.expect("the wish was met", play.record.answered and play.record.answered.done)
+
+
+def the_candidate_lacks_the_last_record(play: Play) -> None:
+    """C9, and CNPG #11114, #11293 (the candidate was chosen before the old primary was down: acknowledged commits lost,
+    the old primary in a crash loop): the link to the candidate is cut as the primary shuts down. The candidate's log
+    does not end where the old primary's does, so the old primary itself begins the next term. It never goes back into
+    the old one.
+    """
+    play.begin(members=3, operators=3, nodes=5, managers=5, pace=0.02)
+    play.windows.led_by("n4")
+    play.windows.watched_from("n3")
+    play.wait(3.0)
+    play.windows.wished("switchover", to="pg-2")
+    play.until("it is ready", lambda: play.agent("pg-1").yields == 2, look=0.0005, within=10)
+    play.faults.slow_disk("pg-2", 3.0)
+    play.until("it has promised", lambda: play.agent("pg-1").memory.promised == 2, look=0.0005, within=10)
+    play.faults.cut("n1", "n2")
+    play.until("the next term has begun", lambda: play.record.term == 2, within=40)
+    play.expect("the old primary's", play.primary == "pg-1")
+    play.faults.slow_disk("pg-2", 0)
+    play.faults.heal_all()
+    play.rest()
+
+
+def the_candidate_dies_in_the_middle(play: Play) -> None:
+    """pg_auto_failover #683 (unrecoverable after a failed switchover): the primary has promised the next term and is
+    down, and the candidate's machine dies. Going back is the same write as going on: a new term.
+    """
+    play.begin(members=2, operators=3, nodes=5, managers=5, pace=0.1)
+    play.windows.led_by("n4")
+    play.windows.wished("switchover", to="pg-2")
+    play.until("it has promised", lambda: play.agent("pg-1").memory.promised == 2, look=0.001, within=10)
+    play.faults.power_off("n2")
+    play.until("the old one serves again", lambda: play.record.term == 2 and play.serves("pg-1"), within=20)
+    play.faults.power_on("n2")
+    play.rest()
+
+
+def the_operator_dies_in_the_middle(play: Play) -> None:
+    """The operators die when the primary has promised and shut down. What is left is in the record (the wish) and on
+    two volumes (promises): the next operator goes on from there.
+    """
+    play.begin(members=2, operators=3, pace=0.1)
+    play.windows.wished("switchover", to="pg-2")
+    play.until("it has promised", lambda: play.agent("pg-1").memory.promised == 2, look=0.001, within=10)
+    for _ in range(3):
+        play.faults.kill_operator()
+    play.until("somebody serves", lambda: play.record.term == 2 and play.serves(play.primary), within=20)
+    play.rest()

@@ -1,0 +1,245 @@
+"""The rules, each undone by itself, and the told history that is about it and must then go wrong.
+
+`mutants` lives seeds to the same end; here it is known where to look. `test_undone` sees to it that each is missed as
+it says here, and that the table in docs/protocol.md is this list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pgswarm.sim.mutants import Patch
+from pgswarm.sim.play import Play, perform
+from tests.sim import undoing as undo
+from tests.sim.scenarios import arming_hole, ballots, crashes, partition_heals, swarm_as_it_is, switchovers, timelines
+from tests.sim.scenarios import moving_claim_and_sync as moving
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undone:
+    """One rule undone, and where it shows."""
+
+    rule: str  # what is left out, with its tag
+    undo: Callable[[Patch], object]
+    scenario: Callable[[Play], None]
+    shows: str = ""  # how what goes wrong begins
+
+    @property
+    def name(self) -> str:
+        return self.undo.__name__
+
+
+def shown(one: Undone) -> str:
+    """What goes wrong in its scenario, in one line; empty if the rule is not missed there."""
+    with Patch() as patch:
+        one.undo(patch)
+        try:
+            perform(one.scenario)
+        except AssertionError as wrong:
+            what = str(wrong).splitlines()[0]
+            return what if what.startswith(one.shows) else ""
+    return ""
+
+
+UNDONE = (
+    Undone(
+        rule="C1: a sync implies its claim; that the primary is alone is in the record first",
+        undo=undo.sync_leads_the_claim, scenario=moving.goes_on_alone_only_once_the_record_says_so,
+        shows="S4",
+    ),
+    Undone(
+        rule="C2: a promise is durable before it is answered",
+        undo=undo.memory_is_not_durable, scenario=moving.a_word_that_was_not_durable,
+        shows="it remembers",
+    ),
+    Undone(
+        rule="C3: who is counted has durably accepted an order that names it",
+        undo=undo.counted_before_it_knows, scenario=moving.who_counts_has_said_that_it_knows,
+        shows="not: it is claimed",
+    ),
+    Undone(
+        rule="C3: no re-seed while the record counts on it",
+        undo=undo.re_seeded_though_counted, scenario=moving.slots_that_stay_lost,
+    ),
+    Undone(
+        rule="C4: a new incarnation before the first byte changes",
+        undo=undo.an_incarnation_that_outlives_its_data, scenario=timelines.a_log_that_left_the_line,
+        shows="it is another incarnation",
+    ),
+    Undone(
+        rule="C5: an order names the incarnation that it is for",
+        undo=undo.orders_for_another_incarnation, scenario=ballots.an_order_for_data_that_is_gone,
+        shows="it is refused",
+    ),
+    Undone(
+        rule="C6: one change of sync alters k or one name",
+        undo=undo.two_names_at_once, scenario=moving.one_name_at_a_time, shows="any 1 of",
+    ),
+    Undone(
+        rule="C7: in force only when every walsender has taken it up",
+        undo=undo.walsenders_are_not_asked, scenario=moving.a_walsender_that_has_not_heard_of_it,
+        shows="S4",
+    ),
+    Undone(
+        rule="C7: the claim waits until the sync is in force",
+        undo=undo.in_force_is_not_waited_for, scenario=moving.a_walsender_that_has_not_heard_of_it,
+        shows="S4",
+    ),
+    Undone(
+        rule="the claim waits until enough have flushed what was there before",
+        undo=undo.flush_is_not_waited_for, scenario=moving.a_walsender_that_has_not_heard_of_it,
+        shows="S4",
+    ),
+    Undone(
+        rule="C8: nothing is received any more when a promise is answered",
+        undo=undo.receiver_goes_on, scenario=ballots.a_position_that_still_grows,
+        shows="S2",
+    ),
+    Undone(
+        rule="C8: a promise counts once its position is final",
+        undo=undo.promises_count_before_they_are_settled, scenario=ballots.a_position_that_still_grows,
+        shows="S2",
+    ),
+    Undone(
+        rule="C9: the candidate has exactly the old primary's last record",
+        undo=undo.the_candidate_is_chosen_too_early, scenario=switchovers.the_candidate_lacks_the_last_record,
+    ),
+    Undone(
+        rule="C9: who has promised a term never goes back below it",
+        undo=undo.back_into_its_own_term, scenario=switchovers.the_candidate_lacks_the_last_record,
+    ),
+    Undone(
+        rule="C10: a winner's timeline is above all that the lineage names",
+        undo=undo.a_timeline_that_was_used, scenario=timelines.a_number_that_the_dead_have_used,
+    ),
+    Undone(
+        rule="C10: by the lineage, not by numbers",
+        undo=undo.numbers_instead_of_the_lineage, scenario=timelines.a_log_that_left_the_line,
+    ),
+    Undone(
+        rule="C11: after a crash nobody is let in before the sync covers the last record",
+        undo=undo.nobody_is_quarantined, scenario=crashes.what_a_crash_would_show,
+        shows="S2",
+    ),
+    Undone(
+        rule="C12: armed is when a commit was seen to wait",
+        undo=undo.no_commit_is_seen_to_wait, scenario=arming_hole.the_checkpointer_is_busy_when_sync_begins,
+    ),
+    Undone(
+        rule="C13: late words about what the winner has are no harm (undone in the ledger)",
+        undo=undo.the_ledger_forbids_late_words, scenario=ballots.the_old_primary_confirms_late,
+        shows="S2",
+    ),
+    Undone(
+        rule="a quorum is |M| - r + 1",
+        undo=undo.quorum_one_too_small, scenario=ballots.one_of_three_is_not_enough,
+    ),
+    Undone(
+        rule="only promises of claimed incarnations count",
+        undo=undo.anybody_makes_a_quorum, scenario=moving.who_is_no_longer_claimed_is_no_longer_asked,
+        shows="S3",
+    ),
+    Undone(
+        rule="after a ballot the winner alone is claimed",
+        undo=undo.claim_is_not_narrowed, scenario=ballots.killed_between_decision_and_order,
+        shows="S4",
+    ),
+    Undone(
+        rule="the furthest wins",
+        undo=undo.the_nearest_is_taken, scenario=ballots.the_furthest_is_taken,
+        shows="S3",
+    ),
+    Undone(
+        rule="the furthest wins, not the first of the document",
+        undo=undo.the_first_of_the_document_is_taken, scenario=ballots.the_furthest_is_taken,
+        shows="S3",
+    ),
+    Undone(
+        rule="the term is raised over promises that were not needed",
+        undo=undo.no_raise, scenario=ballots.a_ballot_that_was_not_needed,
+        shows="L1",
+    ),
+    Undone(
+        rule="a raise is the word of somebody who hears the primary",
+        undo=undo.operators_duel, scenario=ballots.two_operators_of_two_minds,
+        shows="not: it asks again",
+    ),
+    Undone(
+        rule="who has decided says so, even if another is to act",
+        undo=undo.who_decided_does_not_say_so, scenario=swarm_as_it_is.shown_running_and_gone,
+    ),
+    Undone(
+        rule="an older order is refused",
+        undo=undo.older_orders_are_obeyed, scenario=ballots.an_order_that_comes_late,
+        shows="it is refused",
+    ),
+    Undone(
+        rule="orders of a term below the promise are refused",
+        undo=undo.a_promise_is_forgotten, scenario=ballots.a_position_that_still_grows,
+    ),
+    Undone(
+        rule="compare-and-set on the revision, not on the term",
+        undo=undo.only_the_term_is_compared, scenario=ballots.another_operator_was_first,
+        shows="the record goes from",
+    ),
+    Undone(
+        rule="every write of the record is compared",
+        undo=undo.nothing_is_compared, scenario=ballots.another_operator_was_first,
+        shows="the record goes from",
+    ),
+    Undone(
+        rule="an order is a function of the record alone",
+        undo=undo.orders_depend_on_more, scenario=ballots.killed_between_decision_and_order,
+        shows="S7",
+    ),
+    Undone(
+        rule="nothing is decided on a record that is older than what agents have seen",
+        undo=undo.a_restored_record_is_believed, scenario=swarm_as_it_is.restored_from_a_backup,
+    ),
+    Undone(
+        rule="law 8: PostgreSQL runs only under the volume's lock",
+        undo=undo.no_lock, scenario=partition_heals.two_containers_on_one_volume,
+        shows="law 8",
+    ),
+    Undone(
+        rule="law 5: a reign is resumed once the claim has been asked",
+        undo=undo.resumed_without_asking, scenario=timelines.declared_dead_and_alive,
+    ),
+    Undone(
+        rule="a log that is gone makes a clone",
+        undo=undo.no_clone_when_the_log_is_gone, scenario=moving.slots_that_stay_lost,
+        shows="L1",
+    ),
+    Undone(
+        rule="a standby that is gone is given up",
+        undo=undo.the_lost_are_never_dropped, scenario=moving.goes_on_alone_only_once_the_record_says_so,
+    ),
+    Undone(
+        rule="required never lets go alone",
+        undo=undo.required_lets_go_alone, scenario=moving.required_waits, shows="not: anything is acknowledged",
+    ),
+    Undone(
+        rule="silence counts after the detection time",
+        undo=undo.silence_counts_at_once, scenario=ballots.a_short_silence,
+    ),
+    Undone(
+        rule="at rest nothing is written",
+        undo=undo.written_though_nothing_changes, scenario=ballots.a_short_silence,
+        shows="",
+    ),
+    Undone(
+        rule="a router ends sessions to who no longer reigns",
+        undo=undo.sessions_are_never_cut, scenario=swarm_as_it_is.an_open_session_ends,
+    ),
+)  # fmt: skip
+
+
+def row(one: Undone) -> str:
+    """Its line in docs/protocol.md."""
+    return f"| {one.rule} | `{one.name}` | `{one.scenario.__name__}` |"
+
+
+if __name__ == "__main__":
+    for rule in UNDONE:
+        print(f"{rule.name:45} {rule.scenario.__name__}: {shown(rule)[:150] or 'SURVIVED'}", flush=True)
