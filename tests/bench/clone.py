@@ -39,7 +39,7 @@ echo $(((ended - began) / 1000000))
 def run(bench: Bench) -> Json:
     bench.close()
     stage = bench.stage()
-    stage.uninstall(CLUSTER)
+    Whole(stage, "").remove()
     whole = Whole(stage, stage.owner_password())
     two, parameters = MEMBERS[:2], "shared_buffers: 128MB, max_wal_size: 2GB"
     stage.write_document(whole.document(members=two, base=parameters))

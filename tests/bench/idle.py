@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pgswarm.drill.stage import LabStage, wait_for
+from pgswarm.drill.stage import LabStage
 from pgswarm.drill.tally import median
 from pgswarm.drill.whole import MEMBERS, Whole
 from tests.bench.bench import Bench, Json
@@ -48,14 +48,14 @@ def run(bench: Bench) -> Json:
     bench.close()
     stage = bench.stage()
     span = 10.0 if bench.quick else SPAN
-    stage.uninstall("main")
+    Whole(stage, "").remove()
     whole = Whole(stage, stage.owner_password())
     stage.write_document(whole.document(members=MEMBERS, base="shared_buffers: 64MB"))
     stage.install()
     stage.wait_healthy("main", members=3)
     figures = {"one": _measure(stage, span)}
     bench.tell(f"one cluster: {_words(figures['one'])}")
-    stage.uninstall("main")
+    whole.remove()
     names = [f"ten{number}" for number in range(10)]
     where = {name: stage.nodes[index % len(stage.nodes)] for index, name in enumerate(names)}
     stage.write_document("---\n".join(SMALL.format(name=name, node=where[name], router=where[name]) for name in names))
@@ -66,7 +66,8 @@ def run(bench: Bench) -> Json:
         figures["ten"] = _measure(stage, span)
         bench.tell(f"ten clusters: {_words(figures['ten'])}")
     finally:
-        _remove(stage, names)
+        stage.lab("exec", "1", "--", "rm", "-f", "/etc/pgswarm/main.yaml")
+        whole.remove()
     return figures
 
 
@@ -136,14 +137,6 @@ def _memory(pid: int) -> Json:
         line.split(":")[0]: line.split()[1] for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
     }
     return {"rss": int(rows["Rss"]) / 1024, "pss": int(rows["Pss"]) / 1024}
-
-
-def _remove(stage: LabStage, names: list[str]) -> None:
-    """All ten; the first removal takes the operators away, so that nothing is made again."""
-    stage.lab("exec", "1", "--", "rm", "-f", "/etc/pgswarm/main.yaml")
-    for name in names:
-        stage.uninstall(name)
-    wait_for(lambda: True if not stage.operators() else None, "no operator", 60)
 
 
 def _words(figures: Json) -> str:

@@ -81,7 +81,7 @@ class Way:
 def run(bench: Bench) -> Json:
     bench.close()
     stage = bench.stage()
-    stage.uninstall(CLUSTER)
+    Whole(stage, "").remove()
     whole = Whole(stage, stage.owner_password())
     stage.write_document(whole.document(members=MEMBERS[:2], base="shared_buffers: 256MB"))
     stage.install()

@@ -29,7 +29,7 @@ def run(bench: Bench) -> Json:
 
 
 def _once(stage: LabStage) -> Json:
-    stage.uninstall(CLUSTER)
+    Whole(stage, "").remove()
     whole = Whole(stage, stage.owner_password())
     stage.lab("exec", "1", "--", "rm", "-f", "/etc/pgswarm/main.yaml")
     stage.install()

@@ -70,23 +70,36 @@ class Stage:
         stack = (TOP / "stack" / "pgswarm.yml").read_text()
         self.docker("stack", "deploy", "--detach=true", "-c", "-", STACK, text=stack)
 
-    def uninstall(self, cluster: str) -> None:
-        """Everything of pgswarm and of this cluster, its volumes too."""
+    def clusters(self) -> tuple[str, ...]:
+        """Every cluster that has a service or a record here."""
+        shown = f'{{{{index .Spec.Labels "{settings.LABEL_CLUSTER}"}}}}'
+        there = self.docker("service", "ls", "--quiet", "--filter", f"label={settings.LABEL_CLUSTER}").split()
+        rows = self.docker("service", "inspect", "--format", shown, *there).split() if there else []
+        records = self.docker("config", "ls", "--format", "{{.Name}}").split()
+        rows += [name.removeprefix("pgswarm.") for name in records if name.startswith("pgswarm.")]
+        return tuple(sorted(set(rows)))
+
+    def uninstall(self, *clusters: str) -> None:
+        """Everything of pgswarm and of these clusters, their volumes too; what it stands on goes only with the last."""
         there = self.docker("service", "ls", "--format", "{{.Name}}").split()
         if f"{STACK}_operator" in there:
             self.docker("service", "rm", f"{STACK}_operator")
         # It goes on for some seconds, and would make again what is removed meanwhile.
         wait_for(lambda: True if not self.operators() else None, "no operator runs", 60)
         for name in there:
-            if name.startswith(f"{cluster}_"):
+            if name.startswith(tuple(f"{cluster}_" for cluster in clusters)):
                 self.docker("service", "rm", name)
         self.docker("stack", "rm", STACK)
+        for cluster in clusters:
+            self._forget(cluster)
+
+    def _forget(self, cluster: str) -> None:
+        """A cluster's volumes, its record and its secrets."""
         for node in range(1, len(self.nodes) + 1):
             what = f"no container or volume left on node {node}"
             wait_for(functools.partial(self._emptied, cluster, node), what, 120)
         for kind, name in (
             ("config", f"pgswarm.{cluster}"),
-            ("config", settings.TENURE_CONFIG),
             ("secret", f"{cluster}-owner"),
             ("secret", f"{cluster}-replication"),
         ):

@@ -90,9 +90,9 @@ class Whole:
         self.stage.lab("up")
 
     def remove(self) -> None:
-        """Take the installation away, as soon as Swarm has a leader that can."""
+        """Take the installation away, and whatever cluster an earlier run has left, as soon as Swarm has a leader."""
         wait_for(self.raft_leader, "a Raft leader", 120)
-        self.stage.uninstall(CLUSTER)
+        self.stage.uninstall(*{CLUSTER, *self.stage.clusters()})
 
     def status(self) -> dict[str, Any]:
         return self.stage.status(CLUSTER)
