@@ -12,7 +12,8 @@
     GET  /live       200 while the agent's loop turns                   no secret needed
 
 All but the last three want `Authorization: Bearer <secret>`, and a caller says in `Pgswarm-Caller` what it is: only an
-operator's word is a sign that a primary is not cut off (law 6). The secret is the Swarm secret `pgswarm-control`,
+operator's word is a sign that a primary is not cut off (law 6), and one that does not reach Swarm's store calls itself
+a witness. The secret is the Swarm secret `pgswarm-control`,
 mounted into operator, members and routers at SECRET_FILE. An operator answers /stream, /status and /live on its own
 port in the same way, so operators see each other's death as fast as an agent's.
 """

@@ -18,6 +18,7 @@ def test_an_operator_or_a_standby_does() -> None:
     hearing.note_caller("operator", 100.0)
     assert not hearing.is_isolated(104.0, 5.0, replaceable=True)
     hearing.note_caller("person", 110.0)
+    hearing.note_caller("witness", 110.0)
     assert hearing.is_isolated(110.0, 5.0, replaceable=True)
     hearing.note_standbys((1.0,), 110.0)
     assert not hearing.is_isolated(114.0, 5.0, replaceable=True)

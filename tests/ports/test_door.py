@@ -191,6 +191,33 @@ async def test_an_empty_line_is_the_report_of_before_the_very_same_object() -> N
     assert fourth.promised == 3
 
 
+async def test_an_operator_that_loses_swarms_store_goes_on_hearing_under_another_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def named(call: Call) -> Lines:
+        async def pieces() -> AsyncGenerator[bytes, None]:
+            yield encode_line(REPORT.model_copy(update={"boot": call.caller}))
+            while True:
+                await anyio.sleep(0.01)
+                yield BEAT
+
+        return Lines(pieces=pieces())
+
+    monkeypatch.setitem(HANDLERS, ("GET", "/stream"), named)
+    client, able = AgentClient(SECRET), True
+    client.is_able = lambda: able
+    heard = []
+    async with a_door() as port:
+        async with aclosing(client.stream("127.0.0.1", port)) as reports:
+            for turn in range(9):
+                able = turn not in (3, 4, 5)
+                report = await anext(reports)
+                assert isinstance(report, MemberReport)
+                heard.append(report.boot)
+    assert heard[0] == heard[-1] == "operator"
+    assert "witness" in heard
+
+
 async def test_a_stream_that_breaks_off_is_an_end() -> None:
     async with a_door() as port:
         async with aclosing(line(port).lines("/broken", silence=2)) as lines:

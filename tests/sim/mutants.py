@@ -13,7 +13,7 @@ from typing import Any
 
 from loguru import logger
 
-from pgswarm.core import ballot, bootstrap, durability, memory, orders, wal
+from pgswarm.core import ballot, bootstrap, durability, orders, wal
 from pgswarm.core import plan as plan_
 from pgswarm.core.claim import Claim, Sync
 from pgswarm.core.memory import Memory
@@ -93,19 +93,6 @@ def moody_orders(patch: Patch) -> None:
     patch.put(plan_, "order_for", moody)
 
 
-def promise_not_kept(patch: Patch) -> None:
-    """An agent that obeys an order of a term below its promise."""
-    patch.put(Memory, "bound", property(lambda self: self.order))
-    real = memory.accept
-
-    def deaf(mine: Memory, order: orders.Order) -> memory.Verdict:
-        return real(mine.model_copy(update={"promised": 0}), order)
-
-    from pgswarm.sim import answering
-
-    patch.put(answering, "accept", deaf)
-
-
 def promise_not_fsynced(patch: Patch) -> None:
     """A crash finds the memory as it was when the container began."""
     real = acting.make_durable
@@ -176,7 +163,6 @@ MUTANTS: tuple[Mutant, ...] = (
     _m(receiver_not_stopped, "C8: the end of the log is told after the receiver has stopped", "operators"),
     _m(the_nearest_wins, "the winner is the furthest promiser", "laggards"),
     _m(moody_orders, "S7: an order is a function of the record"),
-    _m(promise_not_kept, "law 1: nothing below the promise", "partitions"),
     _m(promise_not_fsynced, "C2: durable before it is answered", "crashes"),
     _m(crash_shows_everything, "C11: no client before sync covers the last record", "crashes"),
     _m(not_armed, "C12: a commit is seen to wait before it is counted on", "arming"),

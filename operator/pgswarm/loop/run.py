@@ -74,7 +74,10 @@ async def build(options: Options) -> House:
     )
     images = Images(member=options.member_image, router=options.router_image)
     records, tenures = SwarmRecords(swarm.engine), SwarmTenures(swarm.engine)
-    return House(identity, swarm, records, AgentClient(secret), images, options.documents, tenures)
+    agents = AgentClient(secret)
+    house = House(identity, swarm, records, agents, images, options.documents, tenures)
+    agents.is_able = lambda: house.listing.able
+    return house
 
 
 def read_secret(path: Path) -> str:

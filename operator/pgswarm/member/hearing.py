@@ -1,6 +1,7 @@
 """When others were last heard: operators and routers by their requests and streams, standbys by their replies.
 
-A router may be cut off together with its primary, so it says nothing of whether others have gone on without it. It
+A router may be cut off together with its primary, so it says nothing of whether others have gone on without it; nor
+does an operator that no longer reaches Swarm's store, which therefore calls as a witness. A router
 counts only while nobody can: a primary that waits for no standby is the only one whose promise makes a successor.
 
 An open stream counts as heard only as far as the other side's kernel acknowledges what is sent, so a network that

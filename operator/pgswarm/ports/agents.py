@@ -76,9 +76,14 @@ class Agents(Protocol):
 
 
 class AgentClient:
-    """Speaks to agents over the network, as an operator or as a router."""
+    """Speaks to agents over the network, as an operator or as a router.
+
+    An operator that does not reach Swarm's store may be cut off together with a primary, so it cannot be the one by
+    whom that primary knows that nobody has gone on without it (law 6): it calls as a `witness`, which proves nothing.
+    """
 
     def __init__(self, secret: str, *, caller: Literal["operator", "router"] = "operator") -> None:
+        self.is_able: Callable[[], bool] = lambda: True
         self._secret = secret
         self._caller = caller
 
@@ -109,14 +114,21 @@ class AgentClient:
     async def stream(self, address: str, port: int, *, silence: float = SILENCE) -> AsyncGenerator[AnyReport, None]:
         """Reports as they come. Never ends by itself: raises Closed, Silent or Refused. Use it with `aclosing`."""
         report: AnyReport | None = None
-        async with aclosing(self._line(address, port).lines("/stream", silence=silence)) as lines:
-            async for line in lines:
-                if line or report is None:
-                    report = _decoded(line)
-                yield report
+        while True:
+            caller = self._calls_as()
+            async with aclosing(self._line(address, port).lines("/stream", silence=silence)) as lines:
+                async for line in lines:
+                    if line or report is None:
+                        report = _decoded(line)
+                    yield report
+                    if self._calls_as() != caller:
+                        break  # and begin another, under the other name
+
+    def _calls_as(self) -> str:
+        return self._caller if self._caller != "operator" or self.is_able() else "witness"
 
     def _line(self, address: str, port: int) -> Line:
-        return Line(address, port, self._secret, caller=self._caller)
+        return Line(address, port, self._secret, caller=self._calls_as())
 
 
 R = TypeVar("R", MemberReport, RouterReport, OperatorReport)

@@ -64,6 +64,7 @@ class Calls:
     """The agents' port of one operator."""
 
     def __init__(self, site: Site, process: Process, node: str) -> None:
+        self.is_able: Callable[[], bool] = lambda: True
         self._site, self._process, self._node = site, process, node
 
     async def send_order(
@@ -111,7 +112,7 @@ class Calls:
             if waiting is not None and not waiting.done():
                 waiting.set_result(None)
 
-        hearer = Hearer(site, self._node, site.node_of(address), put, put, caller="operator")
+        hearer = Hearer(site, self._node, site.node_of(address), put, put, caller=self._calls_as)
         listen(site, self._node, address, port, hearer, put)
         patience = CONNECT
         try:
@@ -130,6 +131,14 @@ class Calls:
                     late.cancel()
         finally:
             hearer.close()
+
+    def _calls_as(self) -> str:
+        """Asked at the hearer's end: by the operator's own clock."""
+        loop = self._site.loop
+        before, loop.current = loop.current, self._process
+        able = self.is_able()
+        loop.current = before
+        return "operator" if able else "witness"
 
     async def _ask(self, address: str, port: int, deliver: Callable[[Any, Reply], object], deadline: float) -> Any:
         loop = asyncio.get_running_loop()

@@ -80,7 +80,8 @@ class Operator:
         await anyio.sleep(site.draw(0.2, 0.6))
         manager, calls = Manager(site, self.node), Calls(site, self.process, self.node)
         identity = Identity(name=self.name, node_id=self.node, node_name=self.node)
-        self.house = House(identity, manager, manager, calls, IMAGES, None)  # type: ignore[arg-type]
+        self.house = house = House(identity, manager, manager, calls, IMAGES, None)  # type: ignore[arg-type]
+        calls.is_able = lambda: house.listing.able
         if site.document is not None:
             self.found(site.document, site.edited_at)
         self._beat()

@@ -43,7 +43,7 @@ class Watch:
     def _dial(self) -> None:
         router = self._router
         there = router.site.node_of(self._address)
-        hearer = Hearer(router.site, router.node, there, self._take, self._end, caller="router")
+        hearer = Hearer(router.site, router.node, there, self._take, self._end, caller=lambda: "router")
         self._hearer = hearer
         calls.listen(router.site, router.node, self._address, wire.MEMBER_PORT, hearer, self._end)
         self._heard_at = router.process.now

@@ -35,7 +35,7 @@ class Hearer:
         take: Callable[[Any], object],
         over: Callable[[Failure], object],
         *,
-        caller: str,
+        caller: Callable[[], str],
     ) -> None:
         self.here, self.there, self.caller = here, there, caller
         self.closed = False
@@ -110,7 +110,7 @@ class Speaker:
             self.say(report)
 
     def heard(self, hearer: Hearer) -> None:
-        self._heard(hearer.caller)
+        self._heard(hearer.caller())
 
     def end(self, *, said: bool) -> None:
         """The process is gone; `said`: its kernel is there to say so."""
