@@ -39,6 +39,7 @@ from pgswarm.member import (
     waldir,
     watching,
 )
+from pgswarm.member.audience import Audience
 from pgswarm.member.config import Config
 from pgswarm.member.facts import Observer, Sight
 from pgswarm.member.files import Files
@@ -96,6 +97,7 @@ class Agent:
         self.slots: tuple[str, ...] = ()
         self.kept = aside.kept(config)
         self.leave = grant.Leave()
+        self._audience = Audience()
         self._lock = anyio.Lock()
         self._job: anyio.CancelScope | None = None
         self._doing: duty.Action = duty.Rest(reason="")
@@ -203,11 +205,13 @@ class Agent:
 
     async def reports(self) -> AsyncIterator[MemberReport]:
         """Every change at once, and as a heartbeat the same one again."""
-        while True:
-            change = self._changed
-            yield self._report
-            with anyio.move_on_after(wire.HEARTBEAT):
-                await change.wait()
+        with self._audience.seat() as sent:
+            while True:
+                change, report = self._changed, self._report
+                yield report
+                sent(report.sequence)
+                with anyio.move_on_after(wire.HEARTBEAT):
+                    await change.wait()
 
     def publish(self) -> None:
         """Compose the report anew; tell everybody if it says something else."""
@@ -326,6 +330,7 @@ class Agent:
             self._job.cancel()
         self.publish()
         await self.postmaster.stop(patience=act.LAST_STOP)
+        await self._audience.has_heard(self._report.sequence)
 
     async def _work(self) -> None:
         while not self.ending:
