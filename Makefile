@@ -17,7 +17,7 @@ SUITE := $(BIN)/pytest -q --no-header
 CODE := operator tests stack/lab
 PYPROJECT := pyproject.toml
 
-.PHONY: test-loop help venv format lint lint-form lint-types lint-imports check test test-fast test-histories sim test-sim test-seeds test-mutants test-parts test-lab packages demo soak bench lab-up lab-down images crds \
+.PHONY: test-loop test-workers help venv format lint lint-form lint-types lint-imports check test test-fast test-histories sim test-sim test-seeds test-mutants test-parts test-lab packages demo soak bench lab-up lab-down images crds \
 	images-lab images-current status lock reconcile-once clean
 
 help: ## List the targets
@@ -55,13 +55,19 @@ lint-imports: venv
 	$(BIN)/lint-imports --no-cache
 
 check: venv ## All that needs no root, no Docker, no PostgreSQL; under a minute on two idle cores
-	@$(MAKE) --no-print-directory --keep-going --jobs=3 --output-sync=target test-histories test-loop lint test-fast
+	@$(MAKE) --no-print-directory --keep-going --jobs=4 --output-sync=target \
+		test-workers test-loop test-histories lint test-fast
 
 test-fast: venv
 	$(SUITE) -m 'not postgres and not haproxy and not lab' --ignore=tests/sim --ignore=tests/loop
 
+WORKERS := tests/loop/test_worker.py tests/loop/test_wishes.py
+
 test-loop: venv
-	$(SUITE) tests/loop
+	$(SUITE) tests/loop $(WORKERS:%=--ignore=%)
+
+test-workers: venv # of these most only wait, so they go beside the others
+	$(SUITE) $(WORKERS)
 
 test-histories: venv
 	$(SUITE) tests/sim --ignore=tests/sim/test_mutants.py
