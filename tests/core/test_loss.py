@@ -120,8 +120,23 @@ def test_the_new_timeline_is_above_any_that_anybody_has_named() -> None:
 
 
 def test_a_log_off_the_line_is_not_elected_even_so() -> None:
-    said = of("a", "b")
+    said = of("a", "b", "c")
     seen = world(said, lost(said, "a"), lost(said, "b"), promiser(said, "c", 2, position=Position(timeline=9, lsn=1)))
     new = written(told(seen))
     assert new.answered is not None
     assert "nobody can be reached whose log is on the line" in new.answered.text
+
+
+def test_a_claimed_log_off_the_line_is_given_up_only_by_name() -> None:
+    said, astray = of("a"), Position(timeline=9, lsn=1)
+    seen = world(said, lost(said, "a"), promiser(said, "b", 2, position=astray), promiser(said, "c", 2))
+    new = written(told(seen))
+    assert new.term == said.term
+    assert new.answered is not None
+    assert "not named dead: b (its log is off the line" in new.answered.text
+    said = of("a", "b")
+    seen = world(said, lost(said, "a"), promiser(said, "b", 2, position=astray), promiser(said, "c", 2))
+    new = written(told(seen))
+    assert new.primary == "c/1"
+    assert "given up: a" in new.reason
+    assert "b (its log is off the line" in new.reason

@@ -11,7 +11,6 @@ from pgswarm.core import (
     claim,
     durability,
     duty,
-    loss,
     memory,
     orders,
     resumption,
@@ -250,7 +249,6 @@ def a_timeline_that_was_used(patch: Patch) -> None:
         return position.timeline + 1
 
     patch.put(ballot, "next_timeline", next_)
-    patch.put(loss, "next_timeline", next_)
 
 
 def numbers_instead_of_the_lineage(patch: Patch) -> None:

@@ -20,7 +20,7 @@ from pgswarm.core.durability import alone
 from pgswarm.core.record import LINEAGE_KEPT, Record
 from pgswarm.core.reports import Data, MemberReport, Postgres, Role, Serving
 from pgswarm.core.steps import NOTHING, AskPromise, Plan, WriteRecord
-from pgswarm.core.wal import Reign, lies_on, next_timeline, progress
+from pgswarm.core.wal import Position, Reign, lies_on, next_timeline, progress
 from pgswarm.core.world import World
 
 HANG_TIMEOUT = 10.0
@@ -185,9 +185,28 @@ def _elect(world: World, record: Record, fit: dict[Incarnation, MemberReport], t
     position = fit[winner].position
     if position is None:
         return NOTHING
-    reign = Reign(term=term, incarnation=winner, timeline=next_timeline(position, record.lineage), fork=position.lsn)
     wanted = f"{wish}: " if wish is not None else ""
     reason = f"{wanted}{primary.reason}; {member_of(winner)} is furthest at {position} of {len(fit)} that promised"
+    return decision(world, record, winner, position, term, reason)
+
+
+def decision(
+    world: World,
+    record: Record,
+    winner: Incarnation,
+    position: Position,
+    term: int,
+    reason: str,
+    *,
+    above: int = 0,
+    **changes: object,
+) -> Plan:
+    """The write that ends a term, whoever found the winner: who begins the next is alone in its claim.
+
+    Its timeline is higher than any that the lineage names, and than `above` (C10).
+    """
+    timeline = max(next_timeline(position, record.lineage), above + 1)
+    reign = Reign(term=term, incarnation=winner, timeline=timeline, fork=position.lsn)
     successor = record.amended(
         reason,
         term=term,
@@ -196,6 +215,7 @@ def _elect(world: World, record: Record, fit: dict[Incarnation, MemberReport], t
         sync=alone(world.document),
         grant=granting.after(world, record),
         lineage=(*record.lineage, reign)[-LINEAGE_KEPT:],
+        **changes,
     )
     return Plan(steps=(WriteRecord(record=successor, reason=reason),))
 

@@ -16,15 +16,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pgswarm.core import granting, switchover
-from pgswarm.core.ballot import HANG_TIMEOUT, Health, has_promised, may_resume
-from pgswarm.core.claim import Claim, Incarnation, Sync, member_of
+from pgswarm.core.ballot import HANG_TIMEOUT, Health, decision, has_promised, may_resume
+from pgswarm.core.claim import Incarnation, member_of
 from pgswarm.core.grant import DRIFT, MARGIN, TTL
-from pgswarm.core.record import LINEAGE_KEPT, LOSSES_KEPT, Grant, Loss, Record
+from pgswarm.core.record import LOSSES_KEPT, Grant, Loss, Record
 from pgswarm.core.reports import Data, MemberReport, Postgres, Role
 from pgswarm.core.spec import size
 from pgswarm.core.steps import AskPromise, LookAgain, Plan, WriteRecord
 from pgswarm.core.swarmview import SwarmView, Task
-from pgswarm.core.wal import Position, Reign, lies_on, next_timeline, progress, show_lsn
+from pgswarm.core.wal import Position, lies_on, progress, show_lsn
 from pgswarm.core.world import World
 
 SETTLE = 5.0
@@ -248,7 +248,6 @@ def _decide(
     position, lag = fit[winner].position, _lag(fit[winner], record, known)
     if position is None or lag is None or lag > limit(world):
         return Plan(waits=(f"no failover: {primary.reason}; {_too_far(world, record, fit, known)}",))
-    reign = Reign(term=term, incarnation=winner, timeline=next_timeline(position, record.lineage), fork=position.lsn)
     lost = Loss(
         term=term, member=record.primary_member, timeline=record.timeline, since=min(position.lsn, known.lsn), known=lag
     )
@@ -256,18 +255,9 @@ def _decide(
         f"{primary.reason}, and can write no more; {member_of(winner)} is furthest at {position} of {len(promised)} "
         f"that promised; {lag} bytes that {record.primary_member} had, and what it wrote unheard, may be lost"
     )
-    successor = record.amended(
-        reason,
-        term=term,
-        primary=winner,
-        claim=Claim(members=(winner,), r=1),
-        sync=Sync(),
-        grant=granting.after(world, record),
-        grantor=max(record.grantor, world.standing.number if world.standing else 0),
-        lineage=(*record.lineage, reign)[-LINEAGE_KEPT:],
-        losses=(*record.losses, lost)[-LOSSES_KEPT:],
-    )
-    return Plan(steps=(WriteRecord(record=successor, reason=reason),))
+    grantor = max(record.grantor, world.standing.number if world.standing else 0)
+    losses = (*record.losses, lost)[-LOSSES_KEPT:]
+    return decision(world, record, winner, position, term, reason, grantor=grantor, losses=losses)
 
 
 def _lag(report: MemberReport, record: Record, known: Position) -> int | None:

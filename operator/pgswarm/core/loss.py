@@ -14,14 +14,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pgswarm.core import ballot, granting
-from pgswarm.core.claim import Claim, Incarnation, member_of
-from pgswarm.core.durability import alone
-from pgswarm.core.record import LINEAGE_KEPT, Record
+from pgswarm.core import ballot
+from pgswarm.core.claim import Incarnation, member_of
+from pgswarm.core.record import Record
 from pgswarm.core.reports import MemberReport
 from pgswarm.core.steps import AskPromise, Plan, WriteRecord
 from pgswarm.core.switchover import preference
-from pgswarm.core.wal import Position, Reign, next_timeline, progress
+from pgswarm.core.wal import Position, progress
 from pgswarm.core.wish import Wish
 from pgswarm.core.world import World
 
@@ -44,11 +43,13 @@ def missing(world: World, record: Record, now: float) -> tuple[Missing, ...]:
     found = []
     for name in record.claim.members:
         member = member_of(name)
-        report = world.present(member, now)
+        report, last = world.present(member, now), world.report(member)
         if report is not None and record.is_held_by(report, name):
-            continue
-        last = world.report(member)
-        why = world.gone(member, now) or f"it holds {last.incarnation if last else 'nothing'} instead of {name}"
+            if not report.settled or ballot.is_on_the_line(report, record):
+                continue
+            why = "its log is off the line of the record's history"
+        else:
+            why = world.gone(member, now) or f"it holds {last.incarnation if last else 'nothing'} instead of {name}"
         position = last.position if last is not None and last.incarnation == name else None
         found.append(Missing(member=member, why=why, position=position))
     return tuple(found)
@@ -94,24 +95,12 @@ def _elect(
     if position is None:
         return Plan()
     known = [seen.report.position.timeline for seen in world.members.values() if seen.report and seen.report.position]
-    timeline = max(next_timeline(position, record.lineage), *(used + 1 for used in known))
     lost = "; ".join(f"{one}{_beyond(one.position, position)}" for one in missing(world, record, now))
     reason = (
         f"loss accepted by {wish.by}: given up: {lost or 'nobody'}; {member_of(winner)} is furthest at {position} "
         f"of {len(fit)} that promised"
     )
-    successor = record.amended(
-        reason,
-        term=term,
-        primary=winner,
-        claim=Claim(members=(winner,), r=1),
-        sync=alone(world.document),
-        grant=granting.after(world, record),
-        lineage=(*record.lineage, Reign(term=term, incarnation=winner, timeline=timeline, fork=position.lsn))[
-            -LINEAGE_KEPT:
-        ],
-    )
-    return Plan(steps=(WriteRecord(record=successor, reason=reason),))
+    return ballot.decision(world, record, winner, position, term, reason, above=max(known, default=0))
 
 
 def _beyond(known: Position | None, position: Position) -> str:
