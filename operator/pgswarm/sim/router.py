@@ -106,7 +106,7 @@ class Router:
         self._contacts: dict[str, str] = {}
         self._watches: dict[str, Watch] = {}
         self._held_since: float | None = None
-        self._woken = False
+        self._woken = self._telling = False
         self._heeded: tuple[int, int] | None = None
         self._report = RouterReport(
             cluster=site.cluster, router=name, boot=f"{site.rng.getrandbits(32):08x}", sequence=0
@@ -173,6 +173,8 @@ class Router:
 
     def _steer(self) -> None:
         self._woken = False
+        if self._telling:  # HAProxy is being told the plan before; `_apply` looks again
+            return
         now = self.process.now
         sightings = tuple(
             one.sighting
@@ -188,10 +190,13 @@ class Router:
         if plan.write and plan.write != self._routed:
             self._routed = plan.write
         self._held_since = None if plan.write else now if self._held_since is None else self._held_since
+        self._telling = True
         self.process.after(self.site.draw(0.001, 0.004), self._apply, plan, heeded)
 
     def _apply(self, plan: RoutePlan, heeded: tuple[int, int] | None) -> None:
-        """HAProxy has been told."""
+        """HAProxy has been told; what was heard in the meantime is planned for now."""
+        self._telling = False
+        self.wake()
         if plan.write != self.write:
             where = f"sends writers to {plan.write}" if plan.write else "holds writers"
             self.site.story(self.name, where, key=plan.write is not None)
