@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pgswarm.core.plan import REFUSED_PAUSE, plan
+from pgswarm.core.plan import plan
 from pgswarm.core.record import Record
 from pgswarm.core.reports import Problem, Progress, Role, RouterReport, Serving
 from pgswarm.core.sightings import Sighting
@@ -28,6 +28,7 @@ from pgswarm.core.steps import (
     title,
 )
 from pgswarm.core.swarmview import Service, SwarmView, Task
+from pgswarm.core.telling import REFUSED_PAUSE
 from pgswarm.core.world import FoundDocument, Told, Unknown, Wanted, World
 from tests.core.builders import (
     NOW,

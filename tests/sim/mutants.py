@@ -13,8 +13,7 @@ from typing import Any
 
 from loguru import logger
 
-from pgswarm.core import ballot, bootstrap, durability, orders, wal
-from pgswarm.core import plan as plan_
+from pgswarm.core import ballot, bootstrap, durability, orders, telling, wal
 from pgswarm.core.claim import Claim, Sync
 from pgswarm.core.memory import Memory
 from pgswarm.core.record import Record
@@ -90,7 +89,7 @@ def moody_orders(patch: Patch) -> None:
     def moody(cluster: str, record: Record, member: str) -> orders.Order:
         return orders.order_for(cluster, record, member).model_copy(update={"system_id": str(next(said))})
 
-    patch.put(plan_, "order_for", moody)
+    patch.put(telling, "order_for", moody)
 
 
 def promise_not_fsynced(patch: Patch) -> None:

@@ -16,6 +16,7 @@ from pgswarm.core import (
     resumption,
     routing,
     switchover,
+    telling,
     wal,
 )
 from pgswarm.core import plan as plan_
@@ -234,7 +235,7 @@ def orders_depend_on_more(patch: Patch) -> None:
     def moody(cluster: str, record: Record, member: str) -> orders.Order:
         return real(cluster, record, member).model_copy(update={"system_id": str(next(said))})
 
-    patch.put(plan_, "order_for", moody)
+    patch.put(telling, "order_for", moody)
 
 
 def a_restored_record_is_believed(patch: Patch) -> None:
@@ -268,7 +269,7 @@ def re_seeded_though_counted(patch: Patch) -> None:
     def uncounted(cluster: str, record: Record, member: str) -> orders.Order:
         return real(cluster, record, member).model_copy(update={"counted": False})
 
-    patch.put(plan_, "order_for", uncounted)
+    patch.put(telling, "order_for", uncounted)
     patch.put(founding, "order_for", uncounted)
 
 

@@ -15,12 +15,12 @@ from pgswarm.core.claim import Claim, Sync, incarnation
 from pgswarm.core.durability import alone
 from pgswarm.core.memory import Memory
 from pgswarm.core.orders import Circumstances, order_for
-from pgswarm.core.plan import settings_of
 from pgswarm.core.record import Place, Record
 from pgswarm.core.reports import Data
 from pgswarm.core.spec import PostgresCluster
 from pgswarm.core.stored import Identity, Stored
 from pgswarm.core.swarmview import Network, Node, Secret, SwarmView
+from pgswarm.core.telling import settings_of
 from pgswarm.core.wal import Reign
 from pgswarm.render import services
 from pgswarm.sim.operator import IMAGES

@@ -1,0 +1,141 @@
+"""Who has not yet heard what the record says is told it: every member its order, every router who is primary.
+
+What this operator has told is remembered in the world (`told`), by a digest of all that was said; of what another
+operator told, the agents' own reports say enough. So nothing is said twice to who has heard it, and who has missed a
+word hears it within one pass. An order follows from the record as it is, so it never waits for what the record will
+be. Before this: `plan` has read the record and found nobody with a newer one. After it: the agents' `duty`, `routing`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from pgswarm.core.orders import (
+    Circumstances,
+    OrderMessage,
+    RouterOrderMessage,
+    Settings,
+    contacts_of,
+    order_for,
+    router_order_for,
+)
+from pgswarm.core.record import Record
+from pgswarm.core.reports import MemberReport, RouterReport, Serving
+from pgswarm.core.spec import PostgresCluster, seconds
+from pgswarm.core.steps import NOTHING, Plan, SendOrder, SendRouterOrder
+from pgswarm.core.world import Told, World
+
+REFUSED_PAUSE = 2.0
+"""Seconds before an order that was refused is sent again unchanged."""
+
+VOUCH_EVERY, VOUCH_WITHIN = 4.0, 1.0
+"""Seconds after which a router is told again that the primary is heard here, and how lately that must have been."""
+
+
+def orders(world: World, record: Record, now: float) -> Plan:
+    """Everyone who can be talked to hears what the record says, once, and again when anything about it changes."""
+    if world.document is None:
+        return NOTHING
+    contacts = contacts_of(world.addresses)
+    settings_ = settings_of(world.document)
+    steps: list[SendOrder | SendRouterOrder] = []
+    waits: list[str] = []
+    # The primary's comes first: after a ballot, writers wait for it, and for nobody else's.
+    for member in sorted(record.members, key=lambda name: name != record.primary_member):
+        report = world.present(member, now)
+        if report is None:
+            if member != record.primary_member:
+                waits.append(world.gone(member, now) or f"{member} is not there")
+            continue
+        others = {name: address for name, address in contacts.items() if name != member}
+        message = OrderMessage(
+            order=order_for(world.cluster, record, member),
+            circumstances=Circumstances(contacts=others, settings=settings_),
+        )
+        digest = _digest(report.boot, message.model_dump_json())
+        told = world.told.get(member)
+        # A standby without a stream may lack nothing but an address that another operator did not live to tell.
+        lost = member != record.primary_member and report.upstream is None
+        settled = report.settings_digest in ("", settings_.digest) and not lost
+        refused_lately = told is not None and not told.accepted and now - told.at < REFUSED_PAUSE
+        if told is not None and told.digest == digest and refused_lately:
+            waits.append(f"{member} refuses: {told.reason}")
+        elif report.promised <= record.term and not _knows(report, record, told, digest, now, settled=settled):
+            steps.append(SendOrder(member=member, message=message, digest=digest, reason=record.reason))
+        if report.problem is not None:
+            waits.append(f"{member}: {report.problem.text}")
+        elif report.progress is not None:
+            waits.append(f"{member}: {report.progress.what} under way")
+    routed = router_order_for(world.cluster, record)
+    for router, sighting in sorted(world.routers.items()):
+        seen = sighting.report
+        if seen is None or not sighting.connected:
+            continue
+        vouched = _vouched(world, record, seen, now)
+        to_router = RouterOrderMessage(order=routed, contacts=contacts, vouched=vouched)
+        digest = _digest(seen.boot, to_router.model_dump_json())
+        told = world.told.get(f"router {router}")
+        if not _knows(seen, record, told, digest, now, settled=True):
+            steps.append(SendRouterOrder(router=router, message=to_router, digest=digest, reason=record.reason))
+        if vouched:
+            waits.append(
+                f"router {router} does not hear {record.primary_member}, which serves: its clients go elsewhere"
+            )
+        if seen.problem is not None:
+            waits.append(f"router {router}: {seen.problem.text}")
+    return Plan(steps=tuple(steps), waits=tuple(waits), again=REFUSED_PAUSE if waits else None)
+
+
+def _vouched(world: World, record: Record, seen: RouterReport, now: float) -> int:
+    """Is this router alone in not hearing the primary? Then a number that is another one every few seconds, else 0.
+
+    Only who heard the primary a moment ago may say so: when it is really lost, routers hold their clients as soon as
+    it is silent, and we have not heard it for as long.
+    """
+    sighting = world.members.get(record.primary_member)
+    if seen.haproxy != "running" or seen.primary is not None or sighting is None:
+        return 0
+    report = world.present(record.primary_member, now)
+    if report is None or report.incarnation != record.primary or report.serving is not Serving.PRIMARY:
+        return 0
+    return 1 + int(now / VOUCH_EVERY) if sighting.connected and sighting.silence(now) <= VOUCH_WITHIN else 0
+
+
+def _knows(
+    seen: MemberReport | RouterReport, record: Record, told: Told | None, digest: str, now: float, *, settled: bool
+) -> bool:
+    """Has this agent heard it all: this revision since it started, these settings, these addresses?
+
+    What this operator has told is remembered, and a report that still lags behind the answer is given a moment; of
+    what other operators told, the report says enough (`settled`: its settings are those of the document).
+    """
+    heard = seen.heeded == (record.term, record.revision)
+    if told is None:
+        return heard and settled
+    if told.digest != digest:
+        return False
+    lately = now - told.at < REFUSED_PAUSE
+    return (heard or lately) if told.accepted else lately
+
+
+def settings_of(document: PostgresCluster) -> Settings:
+    """The part of a document that PostgreSQL is told."""
+    postgres = document.spec.postgres
+    return Settings(
+        database=postgres.database,
+        owner=postgres.owner,
+        parameters={name: _as_text(value) for name, value in sorted(postgres.parameters.items())},
+        detection_timeout=seconds(document.spec.detection_timeout),
+        isolation_timeout=seconds(document.spec.isolation_timeout),
+        durability=document.spec.durability,
+    )
+
+
+def _as_text(value: str | int | float | bool) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value)
+
+
+def _digest(boot: str, text: str) -> str:
+    return hashlib.sha256(f"{boot}\n{text}".encode()).hexdigest()[:16]

@@ -1,0 +1,115 @@
+"""Networks, secrets and services exist, and are as the document wants them.
+
+What is missing is made, and what differs is put back, by whom it may have been changed; but a change of a service
+restarts its task, so members go one at a time, only while all others are there, and the primary goes last. A listing
+that failed plans nothing. The document is right before the record exists, and follows it afterwards: where a member
+lives is in the record. What the services shall look like is `render/services`; `loop/observe` compares.
+"""
+
+from __future__ import annotations
+
+from pgswarm import settings
+from pgswarm.core.record import Record
+from pgswarm.core.spec import PostgresCluster
+from pgswarm.core.steps import NOTHING, EnsureNetwork, EnsureSecret, EnsureService, Plan
+from pgswarm.core.swarmview import SwarmView
+from pgswarm.core.world import Unknown, Wanted, World
+
+
+def upkept(world: World, record: Record | None, now: float) -> Plan:
+    """Networks, secrets and services exist and are as wanted; a failed listing plans nothing."""
+    swarm, document = world.swarm, world.document
+    if document is None:
+        return NOTHING
+    if isinstance(swarm, Unknown):
+        return Plan(waits=(f"Swarm cannot be observed: {swarm.why}",), again=1.0)
+    ground = _ground(world, document, swarm)
+    if ground.steps or ground.waits:
+        return ground
+    steps: list[EnsureService] = []
+    waits: list[str] = list(world.place_problems)
+    changing: str | None = None
+    for wanted in world.wanted.values():
+        if wanted.foreign:
+            waits.append(f"service {wanted.name} is not ours: {wanted.foreign}")
+        elif not wanted.exists:
+            steps.append(EnsureService(name=wanted.name, spec=wanted.spec, exists=False, reason="it is missing"))
+        elif wanted.differences:
+            blocked = _unsafe_now(world, record, wanted, now)
+            if changing and wanted.member and not blocked:
+                blocked = f"waiting until {changing} is through"
+            if blocked:
+                waits.append(f"service {wanted.name} differs ({'; '.join(wanted.differences)}); {blocked}")
+            else:
+                reason = "; ".join(wanted.differences)
+                steps.append(EnsureService(name=wanted.name, spec=wanted.spec, exists=True, reason=reason))
+                changing = changing or wanted.member
+        elif wanted.trouble:
+            waits.append(f"service {wanted.name}: {wanted.trouble}")
+    return Plan(steps=tuple(steps), waits=tuple(waits), again=1.0 if waits else None)
+
+
+def _ground(world: World, document: PostgresCluster, swarm: SwarmView) -> Plan:
+    """What services stand on: two networks and the secrets."""
+    steps: list[EnsureNetwork | EnsureSecret] = [
+        EnsureNetwork(name=name, reason="it is missing")
+        for name in (settings.CONTROL_NETWORK, document.spec.router.network)
+        if swarm.network(name) is None
+    ]
+    waits: list[str] = []
+    if swarm.secret(settings.CONTROL_SECRET) is None:
+        waits.append(
+            f"the Swarm secret {settings.CONTROL_SECRET} is missing; create it with "
+            f"`openssl rand -hex 32 | docker secret create {settings.CONTROL_SECRET} -`"
+        )
+    named = document.spec.postgres.passwords
+    for purpose, given in (("owner", named.owner), ("replication", named.replication)):
+        name = given or f"{document.name}-{purpose}"
+        if swarm.secret(name) is not None:
+            continue
+        if given:
+            waits.append(f"the Swarm secret {given} that the document names does not exist; create it")
+        else:
+            steps.append(EnsureSecret(name=name, reason="it is missing"))
+    return Plan(steps=tuple(steps), waits=tuple(waits))
+
+
+def _unsafe_now(world: World, record: Record | None, wanted: Wanted, now: float) -> str | None:
+    """Why a service must not be changed yet: a change restarts its task, so one member at a time, primary last."""
+    if wanted.member is None:
+        return None
+    if isinstance(world.record, Unknown):
+        return "waiting until the record can be read"
+    if record is None:
+        return None
+    is_away = world.present(wanted.member, now) is None
+    if is_away and not _runs(world, wanted):
+        return None  # nothing is stopped by changing it, and perhaps that is what mends it
+    others = [one for one in world.wanted.values() if one.member not in (None, wanted.member)]
+    for other in others:
+        service = None if isinstance(world.swarm, Unknown) else world.swarm.service(other.name)
+        if service is not None and service.update_state == "updating":
+            # Swarm stops the old task seconds after the update; until then its member still speaks.
+            return f"waiting until the update of {other.member} is through"
+        if is_away:
+            continue
+        if other.member is not None and world.present(other.member, now) is None:
+            return f"waiting until {other.member} is back"
+    if is_away:
+        # Its task runs, and it is not heard. If nobody is who was heard before, it is we who are cut off.
+        heard = [name for name in record.members if world.report(name) is not None]
+        if wanted.member in heard and others and all(world.present(name, now) is None for name in heard):
+            return "waiting until any member is heard again; perhaps only this operator is cut off"
+        return None
+    if wanted.member == record.primary_member and any(other.differences for other in others):
+        return "the primary's is put back last"
+    return None
+
+
+def _runs(world: World, wanted: Wanted) -> bool:
+    """Does Swarm say that a task of this service runs?"""
+    if isinstance(world.swarm, Unknown):
+        return True
+    service = world.swarm.service(wanted.name)
+    task = world.swarm.current_task(service) if service is not None else None
+    return task is not None and task.state == "running"
