@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import free
+
 SECRET = "0123456789abcdef"
 INFO = {"Name": "here", "Swarm": {"LocalNodeState": "active", "ControlAvailable": True, "NodeID": "n1"}}
 CODE = """
@@ -77,9 +79,7 @@ class Engine:
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    return free.ports(1)[0]
 
 
 @pytest.fixture

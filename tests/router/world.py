@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -26,6 +25,7 @@ from pgswarm.core.orders import RouterOrder, RouterOrderMessage
 from pgswarm.core.reports import Data, MemberReport, Postgres, Role, RouterReport, Serving
 from pgswarm.ports.agents import AgentClient
 from pgswarm.wire import HEARTBEAT, Answer, encode_line
+from tests import free
 
 CLUSTER = "main"
 SECRET = "a secret of the tests"
@@ -37,16 +37,6 @@ def fresh_addresses(n: int) -> list[str]:
     """Loopback addresses that no other test of this run has used."""
     network = next(_networks)
     return [f"127.{network // 250 + 77}.{network % 250}.{host}" for host in range(1, n + 1)]
-
-
-def free_ports(n: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(n)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 @dataclass
@@ -225,7 +215,7 @@ class World:
         """Start a router; `members` is what the cluster's alias would resolve to."""
         first = next(iter(self.members.values()))
         names = ("write", "read", "stats", "health", "api")
-        ports = dict(zip(names, free_ports(len(names)), strict=True))
+        ports = dict(zip(names, free.ports(len(names)), strict=True))
         secret = self.directory / "secret"
         secret.write_text(SECRET)
         process = subprocess.Popen(  # noqa: ASYNC220 - it outlives this call, and is ended by its id
@@ -279,7 +269,7 @@ async def is_open(session: SocketStream) -> bool:
 async def a_world(directory: Path, *names: str) -> AsyncIterator[World]:
     """Members that live, and no router yet."""
     addresses = fresh_addresses(len(names) + 1)
-    api_port, postgres_port = free_ports(2)
+    api_port, postgres_port = free.ports(2)
     members = {
         name: Member(name=name, address=address, api_port=api_port, postgres_port=postgres_port)
         for name, address in zip(names, addresses, strict=False)
