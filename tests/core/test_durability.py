@@ -132,6 +132,30 @@ def test_a_standby_that_lost_its_data_is_lost_at_once() -> None:
         assert moved(PAIR, world(PAIR, primary(PAIR), other)).claim.r == 1
 
 
+def replying(of: Record, *, replied: bool = True) -> MemberReport:
+    return primary(of, walsenders=(Walsender(name="b-1-1", state="streaming", flush=END, replied=replied),))
+
+
+@pytest.mark.parametrize("closed", [None, 10.0])
+def test_a_standby_that_another_operator_called_upon_is_not_lost_while_the_primary_hears_it(
+    closed: float | None,
+) -> None:
+    sighting, called_at = heard(standby(PAIR, "b"), ago=10.0, closed=closed), {"b/1": NOW - 5.0}
+    assert moves(world(PAIR, replying(PAIR), sighting, called_at=called_at), PAIR, NOW).at_rest
+    for own, called in (
+        (replying(PAIR, replied=False), called_at),
+        (replying(PAIR).model_copy(update={"answers": False, "serving": Serving.NONE}), called_at),
+        (replying(PAIR), {}),
+        (replying(PAIR), {"b/1": NOW - 11.0}),
+    ):
+        assert moved(PAIR, world(PAIR, own, sighting, called_at=called)).claim.r == 1
+
+
+def test_what_the_primary_heard_before_the_standby_ended_proves_nothing() -> None:
+    sighting = heard(standby(PAIR, "b"), ago=1.0, closed=1.0)
+    assert moved(PAIR, world(PAIR, replying(PAIR), sighting, called_at={"b/1": NOW - 0.5})).claim.r == 1
+
+
 def test_all_as_it_should_be_moves_nothing() -> None:
     everyone = world(THREE, primary(THREE, "bc"), standby(THREE, "b"), standby(THREE, "c"))
     assert moves(everyone, THREE, NOW) == Plan()

@@ -23,7 +23,7 @@ from collections.abc import Iterable
 from pgswarm.core import granting
 from pgswarm.core.claim import Claim, Incarnation, Sync, application_name, incarnation, member_of
 from pgswarm.core.record import Record
-from pgswarm.core.reports import MemberReport, Role, Walsender
+from pgswarm.core.reports import REPLIED, MemberReport, Role, Walsender
 from pgswarm.core.spec import PostgresCluster
 from pgswarm.core.steps import NOTHING, Plan, WriteRecord
 from pgswarm.core.world import World
@@ -176,8 +176,10 @@ def _unproved(world: World, record: Record, primary: MemberReport, claim: Claim)
 def _is_lost(world: World, record: Record, primary: MemberReport, name: Incarnation, now: float) -> bool:
     """Can commits not be expected to reach this incarnation any more?"""
     member = member_of(name)
-    if member not in record.members or world.is_lost(member, now):
+    if member not in record.members:
         return True
+    if world.is_lost(member, now):
+        return not _is_heard_of(world, record, primary, name)
     report = world.report(member)
     if report is not None and not record.is_held_by(report, name):
         return True
@@ -185,6 +187,21 @@ def _is_lost(world: World, record: Record, primary: MemberReport, name: Incarnat
     heard = world.members[record.primary_member].heard_at
     # By the primary's own words, not by its silence: the newest of them must still miss the stream.
     return since is not None and heard is not None and heard - max(since, world.awake_since) > ABSENCE
+
+
+def _is_heard_of(world: World, record: Record, primary: MemberReport, name: Incarnation) -> bool:
+    """Has another operator called upon this standby since we heard it, and does the primary hear it still?
+
+    Then it is we who do not: cut off from it alone, or looking for it where it no longer is. The two of us would else
+    drop it and claim it by turns. The primary's word alone is not enough: a standby whose agent nobody hears streams
+    on, and could not promise if it were needed.
+    """
+    stream, called_at = _stream(primary, name, record.term), world.called_at.get(name)
+    said_at, sighting = world.members[record.primary_member].heard_at, world.members.get(member_of(name))
+    if stream is None or not stream.replied or not primary.answers or said_at is None or called_at is None:
+        return False
+    known = (sighting.heard_at, sighting.closed_at) if sighting is not None else ()
+    return all(at is None or (said_at - REPLIED > at and called_at > at) for at in known)
 
 
 def _is_renewed(world: World, record: Record, name: Incarnation, now: float) -> bool:

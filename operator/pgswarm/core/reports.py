@@ -52,6 +52,10 @@ class Serving(StrEnum):
     REPLICA = "replica"
 
 
+REPLIED = 2.5
+"""Seconds within which a standby that is there has replied: it does so at least once a second."""
+
+
 class Walsender(Message):
     """One row of pg_stat_replication on a primary."""
 
@@ -59,6 +63,9 @@ class Walsender(Message):
     state: str = Field(description="startup, catchup, streaming, backup or stopping")
     flush: int = Field(default=0, description="LSN flushed by the standby, bytes; 0 if unknown")
     replay: int = Field(default=0, description="LSN replayed by the standby, bytes; 0 if unknown")
+    replied: bool = Field(
+        default=False, description="it has replied lately: the state alone outlives a standby's machine by seconds"
+    )
 
 
 class InForce(Message):

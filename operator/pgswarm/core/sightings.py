@@ -38,7 +38,8 @@ class Sighting(Generic[R]):
 
     It stays so when the address is forgotten or another one is named: that process is no less gone for it."""
     sought_since: float = 0.0
-    """When the looking began: whoever was never heard is silent from then on, not for as long as the watcher lives."""
+    """When the looking began, there: whoever was never heard is silent from then on, not for as long as the watcher
+    lives. Another address is another container, and has only just been dialled."""
     why: str = "not heard yet"
     """Why there is no stream, in plain words; empty while connected."""
 

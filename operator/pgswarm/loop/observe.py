@@ -62,6 +62,7 @@ class Lookout:
         self.spoiled = 0
         self.wrote = 0
         self.vouched_at = float("-inf")
+        self._called_at: dict[Incarnation, float] = {}
         self._operator = operator
         self._listing = listing
         self._images = images
@@ -109,6 +110,8 @@ class Lookout:
         self.stored_read_at = max(self.stored_read_at, read_at)
         if isinstance(known, Stored) and stored is not None and _is_raised(known.record, stored.record):
             self.vouched_at = read_at
+        if isinstance(known, Stored) and stored is not None and known.record is not None and stored.record is not None:
+            self._called_at.update(dict.fromkeys({*stored.record.sync.names} - {*known.record.sync.names}, read_at))
         if known != stored:  # the same again keeps its identity, by which `_survey` knows that nothing is to be done
             self.stored = stored
             self.bell.ring()
@@ -203,6 +206,7 @@ class Lookout:
             spoiled=self.spoiled,
             leader=leader,
             vouched_at=self.vouched_at,
+            called_at=dict(self._called_at),
             wrote=self.wrote,
             awake_since=awake_since,
             wall=time.time(),
@@ -276,6 +280,8 @@ class Lookout:
         named = {*record.claim.members, *record.sync.names} if isinstance(record, Record) else set()
         for name in [name for name in self._absent_since if name not in named]:
             del self._absent_since[name]
+        for name in [name for name in self._called_at if name not in named]:
+            del self._called_at[name]
 
     def _not_router(self, name: str) -> Callable[[RouterReport], str]:
         def stranger(report: RouterReport) -> str:

@@ -120,5 +120,5 @@ def is_news(before: Sighting[R], after: Sighting[R]) -> bool:
     )
 
 
-def _streams(report: MemberReport | RouterReport | OperatorReport) -> list[tuple[str, str]]:
-    return [(row.name, row.state) for row in report.walsenders] if isinstance(report, MemberReport) else []
+def _streams(report: MemberReport | RouterReport | OperatorReport) -> list[tuple[str, str, bool]]:
+    return [(row.name, row.state, row.replied) for row in report.walsenders] if isinstance(report, MemberReport) else []

@@ -12,6 +12,9 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Iterable
+
+from pgswarm.core.reports import REPLIED, Walsender
 
 _LAST_ACK = struct.Struct("@8x16xI28xI")
 """struct tcp_info, far enough for tcpi_unacked (offset 24) and tcpi_last_ack_recv (offset 56, milliseconds)."""
@@ -25,7 +28,7 @@ class Hearing:
         self.router_at: float | None = None
         self.standby_at: float | None = None
         self.streamed_at: float | None = None
-        self._replies: tuple[float, ...] = ()
+        self._replies: dict[str, tuple[float, float]] = {}  # by stream: the newest reply, and when it was seen first
 
     def note_caller(self, caller: str, at: float) -> None:
         """An operator or a router with the secret was heard."""
@@ -34,11 +37,17 @@ class Hearing:
         elif caller == "router":
             self.router_at = max(at, self.router_at or at)
 
-    def note_standbys(self, replies: tuple[float, ...], at: float) -> None:
-        """A standby that replied since the last look was heard."""
-        if set(replies) - set(self._replies):
-            self.standby_at = at
-        self._replies = replies
+    def note_standbys(self, replies: Iterable[tuple[Walsender, float]], at: float) -> tuple[Walsender, ...]:
+        """What a look shows: a standby that replied since the last one was heard, and its row says so."""
+        before, self._replies = self._replies, {}
+        rows = []
+        for row, reply in replies:  # `reply` is by the standby's clock, so only its change means anything here
+            known = self._replies.get(row.name) or before.get(row.name)
+            if known is None or known[0] != reply:
+                known, self.standby_at = (reply, at), at
+            self._replies[row.name] = known
+            rows.append(row.model_copy(update={"replied": at - known[1] <= REPLIED}))
+        return tuple(rows)
 
     def is_isolated(self, now: float, timeout: float, *, replaceable: bool) -> bool:
         """Was nobody heard lately of those who would know? `replaceable`: others could elect without this one."""

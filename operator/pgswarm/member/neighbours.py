@@ -6,6 +6,7 @@ cluster's name on the control network resolves to, is asked who is there; only t
 
     a primary by its last order alone, unconfirmed      everybody, every second          (law 5, core/resumption)
     a standby without a stream                          everybody, every second          (where is the primary now?)
+    a standby that has yet to get its data              everybody, every second, between two attempts
     a standby with a stream                             its primary, every few seconds   (what have the others flushed?)
     anybody else                                        nobody
 
@@ -124,10 +125,12 @@ async def keep_asking(agent: Agent) -> None:
 def _every(agent: Agent) -> float | None:
     """How often somebody is to be asked now; None: nobody is."""
     order = agent.order
-    if order is None or agent.memory.data is not Data.READY:
+    if order is None or agent.memory.data is Data.FOREIGN:
         return None
     if order.role == "primary":
         return None if agent.is_confirmed(order) else ALONE_EVERY
+    if agent.memory.data is not Data.READY:
+        return None if agent.is_working else ALONE_EVERY
     streaming = agent.sight is not None and agent.sight.streaming
     return PRIMARY_EVERY if agent.role is Role.STANDBY and streaming else ALONE_EVERY
 

@@ -6,6 +6,7 @@ settings are taken here too, since only a PostgreSQL that answers can take them.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -63,8 +64,8 @@ async def look(agent: Agent, *, settings_too: bool = True) -> None:
     sight = await agent.observer.look()
     if starts != agent.postmaster.starts or agent.postmaster.state is not Postgres.RUNNING:
         return
-    agent.sight = sight
-    agent.hearing.note_standbys(sight.replies, sight.at)
+    rows = agent.hearing.note_standbys(zip(sight.walsenders, sight.replies, strict=True), sight.at)
+    agent.sight = sight = replace(sight, walsenders=rows)
     if throne is not None and throne is agent.throne and throne.setting == in_force:
         _note_drift(agent, throne, sight)
     if sight.recovery and sight.streaming and agent.upstream is not None:

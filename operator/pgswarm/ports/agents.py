@@ -171,7 +171,8 @@ class Watch(Generic[R]):
         if address == self.sighting.address:
             return
         why = f"no stream to {address} yet" if address else "no address known"
-        self._tell(replace(self.sighting, address=address, connected=False, why=why))
+        sought = anyio.current_time() if address else self.sighting.sought_since
+        self._tell(replace(self.sighting, address=address, connected=False, why=why, sought_since=sought))
         self._ended, self._pause = None, PAUSE_FIRST
         self._aimed.set()
         self._scope.cancel()

@@ -144,8 +144,10 @@ class Slots:
 def _every(agent: Agent) -> float | None:
     """How often somebody is to be asked now; None: nobody is."""
     order = agent.order
-    if order is None or agent.memory.data is not Data.READY:
+    if order is None or agent.memory.data is Data.FOREIGN:
         return None
     if order.role == "primary":
         return None if agent.is_confirmed(order) else ALONE_EVERY
+    if agent.memory.data is not Data.READY:
+        return None if agent.job is not None else ALONE_EVERY
     return PRIMARY_EVERY if agent.role is Role.STANDBY and agent.streaming else ALONE_EVERY

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pgswarm.core import duty
-from pgswarm.core.reports import MemberReport, Role, Serving, Walsender
+from pgswarm.core.reports import REPLIED, MemberReport, Role, Serving, Walsender
 from pgswarm.core.reports import Postgres as State
 from pgswarm.core.wal import Position
 from pgswarm.member.telling import HANG
@@ -77,11 +77,19 @@ def see(agent: Agent) -> None:
     """One look at a PostgreSQL that answers."""
     now, postgres = agent.process.now, agent.postgres
     agent.seen_at = now
+    for one in postgres.senders:
+        if one.is_linked and one.standby.process.runs:  # it replies every second (wal_receiver_status_interval)
+            one.replied_at, agent.hearing.standby_at = agent.site.loop.now, now
     agent.walsenders = tuple(
-        Walsender(name=one.name, state=one.state, flush=one.flush, replay=one.flush) for one in postgres.senders
+        Walsender(
+            name=one.name,
+            state=one.state,
+            flush=one.flush,
+            replay=one.flush,
+            replied=agent.site.loop.now - one.replied_at <= REPLIED,
+        )
+        for one in postgres.senders
     )
-    if any(one.is_linked and one.standby.process.runs for one in postgres.senders):
-        agent.hearing.standby_at = now
     receiver = postgres.receiver
     agent.streaming = postgres.recovering and receiver is not None and agent.upstream is not None
     if agent.streaming and receiver is not None:
