@@ -1,15 +1,19 @@
 """`make bench`: all parts in the order below, or those named in PARTS; then docs/benchmarks.md is made anew.
 
 Each part's result is kept when it is done, so parts can be run one by one and again. A part that fails is said, the
-others go on, and the exit code tells.
+others go on, and the exit code tells. Whoever ends it early (Ctrl-C, SIGTERM) has what was measured until then.
+
+The whole is to fit into an hour of a machine that does nothing else: what each part takes is said before.
 """
 
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from rich.console import Console
 
@@ -18,15 +22,25 @@ from pgswarm.errors import Failure
 from tests.bench import clone, faults, floor, idle, load, passes, report, seed
 from tests.bench.bench import FOLDER, Bench, Json
 
-PARTS: dict[str, Callable[[Bench], Json]] = {
-    "passes": passes.run,
-    "floor": floor.run,
-    "seed": seed.run,
-    "idle": idle.run,
-    "load": load.run,
-    "clone": clone.run,
-    "faults": faults.run,
-    "faults-1s": faults.run_fast,
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One part, and the minutes that it takes on two quiet cores: in full, and with few samples."""
+
+    run: Callable[[Bench], Json]
+    minutes: float
+    quick: float
+
+
+PARTS = {
+    "floor": Part(run=floor.run, minutes=1.5, quick=0.8),
+    "faults": Part(run=faults.run, minutes=24.0, quick=5.0),
+    "faults-1s": Part(run=faults.run_fast, minutes=7.5, quick=3.5),
+    "idle": Part(run=idle.run, minutes=5.5, quick=3.5),
+    "clone": Part(run=clone.run, minutes=4.5, quick=2.0),
+    "load": Part(run=load.run, minutes=7.0, quick=1.5),
+    "seed": Part(run=seed.run, minutes=2.0, quick=1.5),
+    "passes": Part(run=passes.run, minutes=4.0, quick=1.0),
 }
 DOCUMENT = TOP / "docs" / "benchmarks.md"
 SOAK = TOP / "artefacts" / "soak.json"
@@ -49,12 +63,17 @@ def main() -> int:
         say.print(f"[{time.monotonic() - began:7.1f} s] {text}", markup=False)
 
     bench = Bench(tell, quick=asked.quick)
+    expected = {part: PARTS[part].quick if asked.quick else PARTS[part].minutes for part in parts if part in PARTS}
+    if expected:
+        each = ", ".join(f"{part} {minutes:g}" for part, minutes in expected.items())
+        tell(f"about {sum(expected.values()):.0f} minutes on a quiet machine: {each}")
+    signal.signal(signal.SIGTERM, _interrupted)
     try:
         for part in parts:
             if part in PARTS and not measure(bench, part):
                 failed.append(part)
     except KeyboardInterrupt:
-        tell("stopped; what is done is kept, and a long part goes on where it was")
+        tell("stopped; what is done is kept, and a long part goes on where it was, on the same commit")
         failed.append("the rest")
     try:
         bench.close()
@@ -69,14 +88,27 @@ def main() -> int:
 def measure(bench: Bench, part: str) -> bool:
     """Run one part and keep what it found; False if it failed."""
     bench.tell(f"== {part}")
-    began = time.monotonic()
+    began, done = time.monotonic(), False
     try:
-        figures = PARTS[part](bench)
-    except (Failure, TimeoutError) as failure:
-        bench.tell(f"{part} failed: {getattr(failure, 'reason', '') or failure}")
+        figures = PARTS[part].run(bench)
+        done = True
+    except Exception as failure:  # what nobody foresaw in one part must not cost the others their hour
+        bench.tell(f"{part} failed: {getattr(failure, 'reason', '') or repr(failure)}")
+        if not isinstance(failure, (Failure, TimeoutError)):
+            say.print_exception(max_frames=8)
         return False
-    bench.write(part, figures, time.monotonic() - began)
+    finally:
+        took = time.monotonic() - began
+        if not done and (samples := bench.keep(part, took)):
+            bench.tell(f"{part}: {samples} samples of it are kept")
+    bench.write(part, figures, took)
+    bench.tell(f"{part} took {took / 60:.1f} min")
     return True
+
+
+def _interrupted(number: int, frame: object) -> None:
+    """SIGTERM, as `timeout` sends it, ends a run like Ctrl-C."""
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

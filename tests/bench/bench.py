@@ -1,7 +1,8 @@
 """What every part has in common: the lab, the folder of results, the machine, and a voice.
 
 A part's results are one JSON file. A part that takes long notes each sample as it comes (`Notes`), so that one that was
-interrupted goes on where it was, on the same commit; a finished part is measured anew when it is asked for again.
+interrupted goes on where it was, on the same commit; what it had by then is in the document, marked as a part of it. A
+finished part is measured anew when it is asked for again.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class Bench:
     """A small number of samples, to see that a part works."""
     folder: Path = FOLDER
     _whole: Whole | None = None
+    _built: bool = False
     _versions: Json = field(default_factory=dict)
 
     def times(self, wanted: int) -> int:
@@ -44,8 +46,10 @@ class Bench:
         """The lab, up, with images of this tree."""
         run([str(TOP / "stack" / "lab" / "lab"), "up"], text=None, deadline=900, environment=None)
         stage = LabStage()
-        stage.lab("images", "--pull")
         stage.lab("heal", "all")
+        if not self._built:
+            stage.lab("images", "--pull")
+            self._built = True
         self._ask_versions(stage)
         return stage
 
@@ -54,6 +58,7 @@ class Bench:
         if self._whole is None:
             run([str(TOP / "stack" / "lab" / "lab"), "up"], text=None, deadline=900, environment=None)
             self._whole = install(LabStage(), self.tell)
+            self._built = True
             self._ask_versions(self._whole.stage)
         return self._whole
 
@@ -75,12 +80,13 @@ class Bench:
             "Python": inside("operator", "python3", "--version"),
         }
 
-    def write(self, part: str, figures: Json, took: float) -> None:
+    def write(self, part: str, figures: Json, took: float, *, partial: bool = False) -> None:
         kept = {
             "part": part,
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "took": round(took, 1),
             "quick": self.quick,
+            "partial": partial,
             "commit": commit(),
             "machine": {**machine(), "versions": self._versions},
             "figures": figures,
@@ -89,6 +95,13 @@ class Bench:
 
     def notes(self, part: str) -> Notes:
         return Notes(self.folder / f"{part}.partial.json")
+
+    def keep(self, part: str, took: float) -> int:
+        """Make a result of the samples of a part that did not come to its end; how many they are."""
+        notes = self.notes(part)
+        if notes.samples:
+            self.write(part, notes.figures(), took, partial=True)
+        return len(notes.samples)
 
     def close(self) -> None:
         """Leave nothing on the lab but the lab."""
@@ -104,17 +117,36 @@ class Notes:
     def __init__(self, file: Path) -> None:
         self._file = file
         self.samples: list[Json] = []
+        self.broken: list[str] = []
+        self._commit = commit()
         if file.exists():
             kept = json.loads(file.read_text())
-            if kept["commit"] == commit():
-                self.samples = kept["samples"]
+            if kept["commit"] == self._commit:
+                self.samples, self.broken = kept["samples"], kept["broken"]
 
     def add(self, sample: Json) -> None:
         self.samples.append(sample)
-        _save(self._file, {"commit": commit(), "samples": self.samples})
+        self._save()
+
+    def add_broken(self, text: str) -> None:
+        """A sample that did not come to its end."""
+        self.broken.append(text)
+        self._save()
+
+    def _save(self) -> None:
+        _save(self._file, {"commit": self._commit, "samples": self.samples, "broken": self.broken})
 
     def of(self, **wanted: object) -> list[Json]:
         return [one for one in self.samples if all(one.get(key) == value for key, value in wanted.items())]
+
+    def figures(self) -> Json:
+        """What the samples say together."""
+        return {
+            "samples": self.samples,
+            "broken": self.broken,
+            "acknowledged": sum(one.get("acknowledged", 0) for one in self.samples),
+            "missing": sum(one.get("missing", 0) for one in self.samples),
+        }
 
     def close(self) -> None:
         self._file.unlink(missing_ok=True)

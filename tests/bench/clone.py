@@ -1,8 +1,12 @@
 """The rate of a clone: a new member's, against a bare `pg_basebackup` of the same database with the same options.
 
-Three members are added to the third node one after the other, and before each of them a bare backup is taken on
-that node, from the same primary, over the same network, on the same disk. Ours is what the member's agent logs of
-its own clone; how long the new member took to be counted, from the document's change on, is told beside it.
+Three members are added to the third node one after the other, and before and after each of them a bare backup is
+taken on that node, from the same primary, over the same network, on the same disk. A machine gets faster or slower
+with time, so each of ours is compared with the mean of its two neighbours. Before every one of them the standbys have
+replayed everything, the copy before is gone, and what was dirty is on the disk; the source is in memory for all.
+
+Ours is what the member's agent logs of its own clone, from before pg_basebackup is started until after it has ended;
+how long the new member took to be counted, from the document's change on, is told beside it.
 """
 
 from __future__ import annotations
@@ -45,13 +49,13 @@ def run(bench: Bench) -> Json:
     stage.write_document(whole.document(members=two, base=parameters))
     stage.install()
     stage.wait_healthy(CLUSTER, members=2)
-    gib = 0.1 if bench.quick else GIB
+    gib = 0.2 if bench.quick else GIB
     _fill(whole, gib)
     samples, added = [], list[str]()
     try:
+        size, before = _bare(whole, stage)
         for number in range(bench.times(3)):
-            wait_for(lambda: _is_quiet(whole), "standbys that have replayed everything", 300)
-            size, bare = _bare(whole, stage)
+            _come_to_rest(whole, stage)
             name = f"pg-new{number + 1}"
             added.append(name)
             began = time.monotonic()
@@ -60,8 +64,14 @@ def run(bench: Bench) -> Json:
             stage.write_document(document)
             stage.wait_healthy(CLUSTER, members=2 + len(added), deadline=900)
             counted, ours = time.monotonic() - began, _ours(whole, name)
-            samples.append({"bytes": size, "bare": bare, "ours": ours, "counted": counted})
-            bench.tell(f"bare {bare:.1f} s, ours {ours:.1f} s, counted after {counted:.1f} s ({size / 2**30:.2f} GiB)")
+            size, after = _bare(whole, stage)
+            sample = {"bytes": size, "bare": (before + after) / 2, "bares": [before, after], "ours": ours}
+            samples.append({**sample, "counted": counted})
+            bench.tell(
+                f"bare {before:.1f} s, ours {ours:.1f} s, bare {after:.1f} s, counted after {counted:.1f} s "
+                f"({size / 2**30:.2f} GiB)"
+            )
+            before = after
     finally:
         _remove(stage)
         stage.uninstall(CLUSTER)
@@ -79,14 +89,20 @@ def _fill(whole: Whole, gib: float) -> None:
     whole.sql("CHECKPOINT")
 
 
+def _come_to_rest(whole: Whole, stage: LabStage) -> None:
+    wait_for(lambda: _is_quiet(whole), "standbys that have replayed everything", 300)
+    stage.lab("exec", str(NODE), "--", "sync")
+
+
 def _is_quiet(whole: Whole) -> bool | None:
     lag = whole.sql("SELECT count(*) FROM pg_stat_replication WHERE replay_lsn < pg_current_wal_lsn()").strip()
     return True if lag == "0" else None
 
 
 def _bare(whole: Whole, stage: LabStage) -> tuple[int, float]:
-    """Bytes and seconds of a bare backup."""
+    """Bytes and seconds of a bare backup, which is gone then."""
     _remove(stage)
+    _come_to_rest(whole, stage)
     primary = stage.container(whole.service(whole.primary()))
     password = stage.docker("exec", primary.id, "cat", REPLICATION_PASSWORD_FILE, node=primary.node)
     shown = f'{{{{(index .NetworkSettings.Networks "{CONTROL_NETWORK}").IPAddress}}}}'
@@ -97,6 +113,7 @@ def _bare(whole: Whole, stage: LabStage) -> tuple[int, float]:
         "--env", f"ADDRESS={address}", "--env", f"ROLE={REPLICATION_ROLE}", "--entrypoint", "sh", image, "-ec", BARE,
         node=NODE, text=password.strip() + "\n", deadline=900,
     )  # fmt: skip
+    _remove(stage)
     size, milliseconds = output.split()[-2:]
     return int(size), int(milliseconds) / 1000
 

@@ -1,8 +1,8 @@
 """What pgswarm takes when nothing happens: CPU and memory of operator, member's agent and router's agent.
 
 On the lab, with one cluster of three members and with ten clusters of one member each (a router on one node only):
-after a while at rest, the CPU that each of our Python processes has used over a span, and its resident and
-proportional memory. PostgreSQL and HAProxy are not counted, they are not ours. Processes are found by the control
+after a while at rest, the CPU that each of our Python processes has used over a span (`drill/cost`), and its resident
+and proportional memory. PostgreSQL and HAProxy are not counted, they are not ours. Processes are found by the control
 group of their container, so nothing has to be installed in it.
 """
 
@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pgswarm.drill.stage import LabStage
+from pgswarm.drill.cost import Cost, Meter
+from pgswarm.drill.stage import Broken, LabStage
 from pgswarm.drill.tally import median
 from pgswarm.drill.whole import MEMBERS, Whole
 from tests.bench.bench import Bench, Json
@@ -23,7 +23,7 @@ from tests.bench.bench import Bench, Json
 SETTLE, SPAN = 20.0, 60.0
 """Seconds at rest before, and of the measurement."""
 
-TICK = os.sysconf("SC_CLK_TCK")
+MB = 1e6
 
 SMALL = """\
 apiVersion: pgswarm/v1
@@ -47,7 +47,7 @@ class Process:
 def run(bench: Bench) -> Json:
     bench.close()
     stage = bench.stage()
-    span = 10.0 if bench.quick else SPAN
+    span = 20.0 if bench.quick else SPAN
     Whole(stage, "").remove()
     whole = Whole(stage, stage.owner_password())
     stage.write_document(whole.document(members=MEMBERS, base="shared_buffers: 64MB"))
@@ -73,21 +73,22 @@ def run(bench: Bench) -> Json:
 
 def _measure(stage: LabStage, span: float) -> Json:
     threading.Event().wait(SETTLE)  # start-up is over; caches are warm
-    found = list(_processes(stage))
-    before, began = {one: _cpu(one.pid) for one in found}, time.monotonic()
+    found = {f"{one.kind} {one.pid}": one for one in _processes(stage)}
+    meter = Meter({name: one.pid for name, one in found.items()})
     threading.Event().wait(span)
-    taken = time.monotonic() - began
-    rows: dict[str, list[Json]] = {}
-    for one in found:
-        row = {"cpu": (_cpu(one.pid) - before[one]) / taken, **_memory(one.pid)}
-        rows.setdefault(one.kind, []).append(row)
+    costs = meter.read()
+    if gone := sorted(found.keys() - costs.keys()):
+        raise Broken(f"nothing was at rest: {', '.join(gone)} ended meanwhile")
+    rows: dict[str, list[Cost]] = {}
+    for name, cost in costs.items():
+        rows.setdefault(found[name].kind, []).append(cost)
     return {
         kind: {
             "n": len(some),
-            "cpu": median(row["cpu"] for row in some),
-            "cpu_most": max(row["cpu"] for row in some),
-            "rss": max(row["rss"] for row in some),
-            "pss": median(row["pss"] for row in some),
+            "cpu": median(one.share for one in some),
+            "cpu_most": max(one.share for one in some),
+            "rss": max(one.rss for one in some) / MB,
+            "pss": median(one.pss for one in some) / MB,
         }
         for kind, some in sorted(rows.items())
     }
@@ -125,22 +126,8 @@ def _command(pid: int) -> list[str]:
         return []
 
 
-def _cpu(pid: int) -> float:
-    """Seconds of user and system time so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICK
-
-
-def _memory(pid: int) -> Json:
-    """MiB, resident and proportional."""
-    rows = {
-        line.split(":")[0]: line.split()[1] for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
-    }
-    return {"rss": int(rows["Rss"]) / 1024, "pss": int(rows["Pss"]) / 1024}
-
-
 def _words(figures: Json) -> str:
     return "; ".join(
-        f"{kind} ({row['n']}) {row['cpu']:.1%} of a core, at most {row['cpu_most']:.1%}, {row['rss']:.0f} MiB"
+        f"{kind} ({row['n']}) {row['cpu']:.1%} of a core, at most {row['cpu_most']:.1%}, {row['rss']:.0f} MB"
         for kind, row in figures.items()
     )

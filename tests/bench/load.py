@@ -20,7 +20,7 @@ from pgswarm.drill.whole import CLUSTER, DATABASE, MEMBERS, OWNER, Whole
 from pgswarm.settings import CONTROL_NETWORK
 from tests.bench.bench import Bench, Json
 
-SCALE, CLIENTS, THREADS, SPAN = 20, 8, 2, 20
+SCALE, CLIENTS, THREADS, SPAN = 20, 8, 2, 15
 """pgbench: size, connections, threads, seconds of one run."""
 
 NETWORK = "webnet"
@@ -93,7 +93,7 @@ def run(bench: Bench) -> Json:
             size = str(2 if bench.quick else SCALE)
             bare.pgbench(way, "-i", "-q", "-s", size, password=whole.password)
         rounds: dict[str, list[float]] = {way.name: [] for way in ways}
-        for number in range(bench.times(7)):
+        for number in range(bench.times(5)):
             turn = number % len(ways)
             for way in (*ways[turn:], *ways[:turn]):
                 span = str(5 if bench.quick else SPAN)

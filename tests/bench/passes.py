@@ -41,7 +41,7 @@ def run(bench: Bench) -> Json:
         )  # fmt: skip
         rows.append(json.loads(output))
         bench.tell(
-            "{clusters} clusters: {passes:.0f} passes/s, {cpu:.1%} of a core at rest, {rss:.0f} MiB".format(**rows[-1])
+            "{clusters} clusters: {passes:.0f} passes/s, {cpu:.1%} of a core at rest, {rss:.0f} MB".format(**rows[-1])
         )
     return {"rows": rows}
 
@@ -91,7 +91,7 @@ async def _busy(house: House) -> float:
 
 def _rss() -> float:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 if __name__ == "__main__":

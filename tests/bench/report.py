@@ -173,6 +173,7 @@ def _machine(kept: Kept) -> str:
         where = f"{machine['cores']} cores ({machine['cpu']}), {machine['memory_gib']} GiB, Linux {machine['kernel']}"
         where += "".join(f", {name} {version}" for name, version in machine.get("versions", {}).items())
         note = " (**quick: few samples**)" if one["quick"] else ""
+        note += " (**ended early**)" if one.get("partial") else ""
         load = f"{machine['load']:.1f}"
         rows.append((part + note, one["at"], f"{one['took'] / 60:.1f} min", one["commit"], load, where))
     if not rows:
@@ -222,6 +223,8 @@ def _outages(kept: Kept, part: str) -> str:
             f" The floor, `kill -9` of a bare primary to the first write on its standby: median {seconds(least)}, "
             f"worst {seconds(max(values))}, n = {len(values)}."
         )
+    if broken := figures.get("broken"):
+        text += f" **{len(broken)} more did not come to their end: {'; '.join(broken)}**"
     if elections := [one for one in figures["samples"] if one.get("elected")]:
         took, rest = [one["elected"] for one in elections], [one["outage"] - one["elected"] for one in elections]
         text += (

@@ -45,6 +45,17 @@ def test_every_outage_is_told_as_a_ratio_to_the_floor_of_the_same_run() -> None:
     assert "| 30.0 × |" in row(text, "node cut off |")
 
 
+def test_a_part_that_was_ended_early_and_a_sample_that_broke_are_told() -> None:
+    broken = "node frozen: no rest within 300 s"
+    early = kept(
+        "faults", {"samples": [sample("node cut off", 3.0)], "broken": [broken], "acknowledged": 9, "missing": 0}
+    )
+    early["faults"]["partial"] = True
+    text = render(early)
+    assert "**ended early**" in row(text, "faults")
+    assert broken in text
+
+
 def test_swarms_own_election_is_told_apart_from_ours() -> None:
     kind = "node of primary and Swarm's leader loses power"
     text = render(kept("faults", {"samples": [sample(kind, 13.4, elected=13.0)], "acknowledged": 9, "missing": 0}))

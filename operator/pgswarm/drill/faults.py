@@ -59,9 +59,12 @@ class Scene:
         return f"{self.victim} ({roles}{leads}), other {self.other}, {self.hold:g} s"
 
 
-def draw(whole: Whole, dice: Random, victim: str = "") -> Scene:
-    """Look around, and draw what chance decides. The same number of draws each time, whatever is seen."""
-    primary = whole.primary()
+def draw(whole: Whole, dice: Random, primary: str = "") -> Scene:
+    """Look around, and draw what chance decides. The same number of draws each time, whatever is seen.
+
+    With `primary`, which is then not asked for, that one is the victim.
+    """
+    victim, primary = primary, primary or whole.primary()
     standbys = [name for name in MEMBERS if name != primary]
     hits_primary, standby = dice.random() < 0.7, dice.randrange(len(standbys))
     victim = victim or (primary if hits_primary else standbys[standby])
