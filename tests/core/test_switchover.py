@@ -117,6 +117,16 @@ def test_a_candidate_that_is_gone_is_refused_even_when_the_primary_already_turns
     assert "b closed its connection" in answer(told(TO_B, seen))
 
 
+@pytest.mark.parametrize("to", ["b", None])
+def test_an_operator_that_has_just_begun_hears_the_candidates_before_it_refuses(to: str | None) -> None:
+    of = record("abc", 2, sync="bc", wish=wish("switchover", to))
+    for own in (primary(of, "bc"), yielding(of)):
+        said = begun(world(of, own, awake_since=NOW - 0.01), of, NOW)
+        assert not said.steps
+        assert any("has not been heard yet" in text for text in said.waits)
+    assert "switchover" in answer(begun(world(of, primary(of, "bc")), of, NOW))
+
+
 def test_what_passes_by_itself_is_waited_for() -> None:
     uncounted = record("a", 1, sync="", wish=wish("switchover", "b"))
     assert any("b is not counted yet" in text for text in begun(whole(uncounted), uncounted, NOW).waits)

@@ -53,6 +53,9 @@ def begun(world: World, record: Record, now: float) -> Plan:
     wish, primary = of_record(world, record), world.present(record.primary_member, now)
     if wish is None or primary is None or primary.promised > record.term:
         return NOTHING
+    unheard = _unheard(world, record, wish, now)
+    if unheard and not _streaming(world, record, wish, primary, now):
+        return Plan(waits=(f"{wish}: {', '.join(unheard)} has not been heard yet",), again=0.1)
     if refusal := refused(world, record, wish, primary, now):
         text = f"{wish} refused: {refusal}"
         return Plan(steps=(WriteRecord(record=record.answering(text), reason=text),))
@@ -75,8 +78,7 @@ def refused(world: World, record: Record, wish: Wish, primary: MemberReport, now
         return f"there is no member {wish.to}; there is: {', '.join(record.members)}"
     if not record.is_held_by(primary, record.primary):
         return f"{record.primary_member} does not hold the primary's data any more"
-    found = [name for name in standbys(world, record, primary, now) if wish.to in (None, member_of(name))]
-    if found:
+    if _streaming(world, record, wish, primary, now):
         return ""
     if wish.to is None:
         return f"no standby streams from {record.primary_member}"
@@ -146,11 +148,28 @@ def _routers_that_send(world: World, record: Record) -> list[str]:
     ]
 
 
+def _streaming(world: World, record: Record, wish: Wish, primary: MemberReport, now: float) -> list[Incarnation]:
+    """Who might follow, counted yet or not."""
+    return [name for name in standbys(world, record, primary, now) if wish.to in (None, member_of(name))]
+
+
+def _unheard(world: World, record: Record, wish: Wish, now: float) -> list[str]:
+    """Who might follow and is not judged yet: an operator that has just begun has heard nobody so far."""
+    return [
+        member
+        for member in record.members
+        if member != record.primary_member
+        and wish.to in (None, member)
+        and world.present(member, now) is None
+        and not world.is_lost(member, now)
+    ]
+
+
 def _waits(world: World, record: Record, wish: Wish, primary: MemberReport, now: float) -> str:
     """What passes by itself: a primary on its way, a standby that is about to be counted or has yet to replay."""
     if primary.serving is not Serving.PRIMARY:
         return f"{record.primary_member} does not serve yet"
-    streaming = [name for name in standbys(world, record, primary, now) if wish.to in (None, member_of(name))]
+    streaming = _streaming(world, record, wish, primary, now)
     counted = [name for name in streaming if _counts(world, record, name)]
     if not counted:
         return f"{', '.join(member_of(name) for name in streaming)} is not counted yet"

@@ -106,10 +106,8 @@ class World:
     spoiled: int = 0  # the newest revision on which this operator has begun to write a successor under `held`
     leader: str | None = None  # the operator that acts; None: this one
     vouched_at: float = float("-inf")  # when the record was last seen raised: another operator heard the primary then
-    called_at: Mapping[Incarnation, float] = field(
-        default_factory=dict
-    )  # when the record was last seen to begin waiting
-    # for a standby: whoever wrote that heard it then
+    # When the record was last seen to begin waiting for a standby: whoever wrote that heard it then.
+    called_at: Mapping[Incarnation, float] = field(default_factory=dict)
     wrote: int = 0  # the newest revision of the record that this operator wrote itself
     awake_since: float = 0.0
     wall: float = 0.0  # seconds since the epoch, for what a person said with a time; everything else is `now`
