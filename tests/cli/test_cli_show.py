@@ -5,6 +5,8 @@ from __future__ import annotations
 from rich.console import Console
 
 from pgswarm.cli import show
+from pgswarm.core.chronicle import Event
+from pgswarm.core.explain import Candidate, Explanation
 from pgswarm.core.status import MemberStatus, RouterStatus, Status, StepStatus
 
 LONG = "its volume is full: free some space on worker01, or give it a larger volume and let it be cloned anew"
@@ -62,3 +64,42 @@ def test_what_is_a_problem_already_is_not_waited_for_once_more() -> None:
 
 def test_no_clusters_is_said() -> None:
     assert drawn() == ["no clusters"]
+
+
+WHY = Explanation(
+    claim="every acknowledged commit is on at least 2 of postgres-primary, postgres-secondary, postgres-third",
+    commits="a commit waits until it is on the disk of postgres-secondary",
+    failover="none is needed: postgres-primary is serving",
+    if_lost="1 of postgres-secondary would have to promise, and the furthest of them would follow postgres-primary",
+    candidates=(Candidate(member="postgres-secondary", can=False, why=LONG),),
+)
+
+
+def words_of(drawing: object) -> tuple[list[str], str]:
+    console = Console(width=80, force_terminal=False)
+    with console.capture() as captured:
+        console.print(drawing)
+    lines = captured.get().splitlines()
+    return lines, " ".join(" ".join(lines).split())
+
+
+def test_an_explanation_loses_no_word_and_names_whom_it_speaks_of() -> None:
+    lines, text = words_of(show.explanations([STATUS.model_copy(update={"explanation": WHY})]))
+    assert max(len(line) for line in lines) <= 80
+    for words in (WHY.claim, WHY.commits, WHY.failover, WHY.if_lost, LONG, "postgres-secondary", *STATUS.waits):
+        assert words in text
+
+
+def test_a_history_says_when_who_and_why_and_a_time_that_was_not_kept_is_not_invented() -> None:
+    many = (
+        Event(term=1, primary="a", kind="began"),
+        Event(at=1767323045.0, term=2, primary="b", timeline=2, kind="new primary", text=LONG, lost="16 bytes"),
+        Event(at=1767323046.0, term=2, primary="b", kind="refused", text="no standby streams"),
+    )
+    lines, text = words_of(show.events(many))
+    assert lines[0].startswith("(time not kept)")
+    assert "2026-01-02 03:04:05Z term 2 new primary: b" in text
+    assert LONG in text
+    assert "16 bytes" in text
+    assert text.endswith("refused no standby streams")
+    assert words_of(show.events(()))[0] == ["nothing has happened yet"]

@@ -42,6 +42,7 @@ WHOLE = Stored(
     document=DOCUMENT,
     edited_at=1234.5,
     source="node1:/etc/pgswarm/main.yaml",
+    chronicle='[{"at":1.0,"term":1,"primary":"pg-1","kind":"began"}]',
     others={"team": "payments"},
 )
 
@@ -105,3 +106,9 @@ def test_a_record_without_a_wish_is_written_as_before_wishes_and_one_of_before_i
     assert "answered" not in label
     wished = RECORD.model_copy(update={"wish": Wish(id="w", kind="failover", term=2, until=9.0)})
     assert read(stored.labels_of(WHOLE.model_copy(update={"record": wished}))).record == wished
+
+
+def test_a_chronicle_that_was_edited_into_nonsense_hides_neither_record_nor_document() -> None:
+    spoilt = read({**stored.labels_of(WHOLE), settings.LABEL_CHRONICLE: "nonsense"})
+    assert spoilt.record == RECORD
+    assert spoilt.document == DOCUMENT

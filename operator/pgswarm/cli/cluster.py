@@ -1,9 +1,9 @@
-"""`plan`, `reconcile` and `status`: one look at the clusters of this Swarm, from a manager.
+"""`plan`, `reconcile`, `status` and `explain`: one look at the clusters of this Swarm, from a manager.
 
-`status` asks the operator beside us, for it alone knows what failed. Without one, and for the other verbs always, they
-look with the operator's own eyes (`loop/once`): the same observation, the same plan, the same words. `plan` and
-`status` change nothing; `reconcile --once` does what `plan` shows, once, and says what came of each step. All are
-safe beside running operators, because whatever two of them do at once is the same.
+`status` and `explain` ask the operator beside us, for it alone knows what failed. Without one, and for the other verbs
+always, they look with the operator's own eyes (`loop/once`): the same observation, the same plan, the same words. None
+of them changes anything but `reconcile --once`: it does what `plan` shows, once, and says what came of each step. All
+are safe beside running operators, because whatever two of them do at once is the same.
 """
 
 from __future__ import annotations
@@ -30,30 +30,50 @@ Documents = Annotated[
     typer.Argument(envvar="PGSWARM_DOCUMENTS", help="File or folder of documents; those in force if not given."),
 ]
 
+Cluster = Annotated[str | None, typer.Argument(help="One cluster; all of them if not given.")]
+
 
 def declare(app: typer.Typer) -> None:
     """Add the verbs of this family."""
     app.command()(status)
+    app.command()(explain)
     app.command()(plan)
     app.command()(reconcile)
 
 
 def status(
-    cluster: Annotated[str | None, typer.Argument(help="One cluster; all of them if not given.")] = None,
+    cluster: Cluster = None,
     secret_file: Secret = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Show every cluster: who is primary, what it survives, what is waited for and why."""
     if elsewhere.is_needed(secret_file):
         raise typer.Exit(elsewhere.carry(["status", *([cluster] if cluster else []), "-o", output.value]))
-    known = _asked(secret_file)
-    if known is None:  # no operator runs here: look as one would
-        known = _statuses(_look(None, secret_file, None, None, act=False))
-    seen = [one for one in known if cluster in (None, one.cluster)]
-    if cluster is not None and not seen:
-        names = ", ".join(one.cluster for one in known) or "none"
-        raise BadInput(f"there is no cluster {cluster!r} in this Swarm; there is: {names}")
-    _print_statuses(seen, output)
+    _print_statuses(_known(cluster, secret_file), output)
+
+
+def explain(
+    cluster: Cluster = None,
+    secret_file: Secret = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Say why a cluster is as it is: where commits are, why there is no failover, why not another primary.
+
+    Every sentence is the reason of the rule that decides, so what is explained is what will happen. "if lost" says what
+    a failover would do now, before one is needed; below it stands for each member whether it could be primary.
+
+    When something happened, and why then: `pgswarm history`.
+    """
+    if elsewhere.is_needed(secret_file):
+        raise typer.Exit(elsewhere.carry(["explain", *([cluster] if cluster else []), "-o", output.value]))
+    known = _known(cluster, secret_file)
+    if output is Output.JSON:
+        parts = {"cluster", "summary", "explanation", "waits", "steps", "errors", "wish", "answer", "last_change"}
+        print(json.dumps([one.model_dump(mode="json", include=parts) for one in known], indent=2))
+        return
+    from pgswarm.cli import show
+
+    show.console().print(show.explanations(known))
 
 
 def plan(
@@ -104,6 +124,17 @@ def _asked(secret_file: Path | None) -> Sequence[Status] | None:
         return await ask.statuses(run.read_secret(options(None, secret_file, None, None).secret_file))
 
     return anyio.run(asking)
+
+
+def _known(cluster: str | None, secret_file: Path | None) -> list[Status]:
+    """One cluster or all of them, in the words of the operator beside us, or as one would see them."""
+    asked = _asked(secret_file)
+    known = asked if asked is not None else _statuses(_look(None, secret_file, None, None, act=False))
+    seen = [one for one in known if cluster in (None, one.cluster)]
+    if cluster is not None and not seen:
+        names = ", ".join(one.cluster for one in known) or "none"
+        raise BadInput(f"there is no cluster {cluster!r} in this Swarm; there is: {names}")
+    return seen
 
 
 def _look(

@@ -6,6 +6,7 @@ stand below it, each on lines of its own, so that a reason is never cut.
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from pgswarm.core.chronicle import Event
 from pgswarm.core.status import MemberStatus, RouterStatus, Status, StepStatus
 
 if TYPE_CHECKING:
@@ -69,6 +71,52 @@ def status(one: Status) -> Group:
     if one.steps:
         lines += [Text(), *steps(one.steps)]
     return Group(*lines)
+
+
+def explanations(many: Iterable[Status]) -> Group:
+    """Why each cluster is as it is."""
+    drawn: list[RenderableType] = []
+    for one in many:
+        why = one.explanation
+        drawn += [Text()] if drawn else []
+        drawn.append(Text.assemble((one.cluster, "bold"), "  ", one.summary))
+        facts = (
+            ("copies", why.claim),
+            ("commits", why.commits),
+            ("failover", why.failover),
+            ("if lost", why.if_lost),
+            ("wish", one.wish),
+            ("answer", one.answer),
+        )
+        drawn += [_fact(name, text) for name, text in facts if text]
+        drawn += [Text(), Text("why not this one?", style="bold")] if why.candidates else []
+        for candidate in why.candidates:
+            colour = GOOD if candidate.can else WAITING
+            drawn.append(Padding(Text.assemble((candidate.member, colour)), (0, 0, 0, 2)))
+            drawn.append(_indented(candidate.why, 4))
+        drawn += _sentences("documents", BAD, one.errors)
+        drawn += _sentences("waits", WAITING, one.waits)
+        drawn += [Text(), *steps(one.steps)] if one.steps else []
+    return Group(*drawn) if drawn else Group(Text("no clusters"))
+
+
+def events(many: Iterable[Event]) -> Group:
+    """What happened, the oldest first: one line of what, and below it why."""
+    lines: list[RenderableType] = []
+    for one in many:
+        colour = BAD if one.lost or one.kind == "refused" else ""
+        what = f"term {one.term:<3} {one.kind}" + ("" if one.kind == "refused" else f": {one.primary}")
+        lines.append(Text.assemble((moment(one.at), "dim"), "  ", (what, colour)))
+        lines += [_indented(one.text, 4)] if one.text else []
+        lines += [_indented(one.lost, 4, BAD)] if one.lost else []
+    return Group(*lines) if lines else Group(Text("nothing has happened yet"))
+
+
+def moment(at: float | None) -> str:
+    """A time as people read it; UTC, for managers may stand in different places."""
+    if at is None:
+        return "(time not kept)     "
+    return datetime.datetime.fromtimestamp(at, datetime.UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 def outcomes(many: Iterable[Outcome]) -> Group:

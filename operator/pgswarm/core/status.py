@@ -14,6 +14,7 @@ from pydantic import Field
 from pgswarm.core import lapse, steps
 from pgswarm.core.base import Message
 from pgswarm.core.claim import Claim, member_of
+from pgswarm.core.explain import Explanation, explained
 from pgswarm.core.record import Grant, Record
 from pgswarm.core.reports import Data, Kept, MemberReport, Progress, Role, RouterReport, Serving
 from pgswarm.core.wal import show_lsn
@@ -79,6 +80,7 @@ class Status(Message):
     last_change: str = Field(default="", description="why the record was last written")
     wish: str = Field(default="", description="what a person asked for and is not done yet")
     answer: str = Field(default="", description="what came of the last wish")
+    explanation: Explanation = Field(default=Explanation(), description="why it is so; drawn by `pgswarm explain`")
 
 
 def status_of(
@@ -115,6 +117,7 @@ def status_of(
         last_change=record.reason if record else "",
         wish=f"{record.wish}, asked for by {record.wish.by}" if record and record.wish else "",
         answer=record.answered.text if record and record.answered else "",
+        explanation=explained(world, record, plan, now) if record else Explanation(),
     )
 
 

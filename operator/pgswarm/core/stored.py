@@ -7,9 +7,11 @@ One Swarm config object per cluster. Its data never changes and says which clust
     pgswarm.kind      cluster
     pgswarm.record    the record, once there is one
     pgswarm.spec      the document in force, when it was edited, and where it came from
+    pgswarm.chronicle who became primary when and why, as text for people (`chronicle`)
 
 A label that cannot be read is never taken for one that is not there: a cluster whose record seems absent would be
-created anew, over data that exists. So everything that is not understood is refused, with what to do about it.
+created anew, over data that exists. So everything that is not understood is refused, with what to do about it. The
+chronicle alone is taken as it is, unread: nothing is decided by it, so nothing may fail by it.
 """
 
 from __future__ import annotations
@@ -46,6 +48,7 @@ class Stored(Value):
     document: PostgresCluster | None = None
     edited_at: float = Field(default=0.0, description="when the document was edited: seconds since the epoch")
     source: str = Field(default="", description="where the document came from: node:path")
+    chronicle: str = Field(default="", description="events for people, as `chronicle` writes them")
     others: dict[str, str] = Field(default={}, description="labels that are not ours; kept as they are")
 
     @property
@@ -66,6 +69,8 @@ def labels_of(stored: Stored) -> dict[str, str]:
         document = stored.document.model_dump(mode="json", by_alias=True, exclude_unset=True)
         spec = {"document": document, "editedAt": stored.edited_at, "source": stored.source}
         labels[settings.LABEL_SPEC] = json.dumps(spec, separators=(",", ":"))
+    if stored.chronicle:
+        labels[settings.LABEL_CHRONICLE] = stored.chronicle
     return labels
 
 
@@ -99,6 +104,7 @@ def understand(*, name: str, config_id: str, version_index: int, data: bytes, la
         document=spec.document if spec else None,
         edited_at=spec.edited_at if spec else 0.0,
         source=spec.source if spec else "",
+        chronicle=labels.get(settings.LABEL_CHRONICLE, ""),
         others={label: value for label, value in labels.items() if label not in _OURS},
     )
 
@@ -116,7 +122,15 @@ def is_ours(*, name: str, data: bytes, labels: Mapping[str, str]) -> bool:
     return True
 
 
-_OURS = frozenset({settings.LABEL_CLUSTER, settings.LABEL_KIND, settings.LABEL_RECORD, settings.LABEL_SPEC})
+_OURS = frozenset(
+    {
+        settings.LABEL_CLUSTER,
+        settings.LABEL_KIND,
+        settings.LABEL_RECORD,
+        settings.LABEL_SPEC,
+        settings.LABEL_CHRONICLE,
+    }
+)
 
 
 class _Spec(Value):

@@ -65,8 +65,8 @@ def begun(world: World, record: Record, now: float) -> Plan:
         if (sending := _routers_that_send(world, record)) and now - since < ROUTERS:
             return Plan(waits=(f"{wish}: {', '.join(sending)} still sends clients there",), again=LOOK)
         return Plan(steps=(AskPromise(member=record.primary_member, term=term, reason=why),))
-    if waits := _waits(world, record, wish, primary, now):
-        return Plan(waits=(f"{wish}: {waits}",), again=0.3)
+    if pending := waits(world, record, wish, primary, now):
+        return Plan(waits=(f"{wish}: {pending}",), again=0.3)
     return Plan(steps=(AskPromise(member=record.primary_member, term=term, reason=why, prepare=True),))
 
 
@@ -165,7 +165,7 @@ def _unheard(world: World, record: Record, wish: Wish, now: float) -> list[str]:
     ]
 
 
-def _waits(world: World, record: Record, wish: Wish, primary: MemberReport, now: float) -> str:
+def waits(world: World, record: Record, wish: Wish, primary: MemberReport, now: float) -> str:
     """What passes by itself: a primary on its way, a standby that is about to be counted or has yet to replay."""
     if primary.serving is not Serving.PRIMARY:
         return f"{record.primary_member} does not serve yet"

@@ -16,8 +16,7 @@ from pgswarm.core.record import Record
 from pgswarm.core.stored import Stored
 from pgswarm.core.wish import Answered, Wish
 from pgswarm.errors import Again, Conflict, Refused
-from pgswarm.loop import ask
-from pgswarm.loop.house import House
+from pgswarm.loop import ask, shelf
 from pgswarm.loop.once import PATIENCE
 from pgswarm.loop.run import Options, build, read_secret
 from pgswarm.ports.records import Records
@@ -37,7 +36,7 @@ async def look(options: Options, cluster: str | None, kind: Kind, to: str | None
     house = await build(options)
     async with anyio.create_task_group() as tasks:
         await house.look_once(tasks, PATIENCE)
-        worker = house.workers[_chosen(house, cluster)]
+        worker = house.workers[shelf.chosen(house.workers, cluster)]
         world = worker.lookout.world(tasks, anyio.current_time(), None, house.began)
         tasks.cancel_scope.cancel()
     if not isinstance(world.record, Record):
@@ -97,14 +96,3 @@ async def _answer(records: Records, cluster: str, ident: str, until: float) -> A
         if time.time() > until + GRACE:
             raise Again("nobody has answered in time: does an operator run? `pgswarm status` shows how it is now")
         await anyio.sleep(LOOK)
-
-
-def _chosen(house: House, cluster: str | None) -> str:
-    known = sorted(house.workers)
-    if cluster is None and len(known) == 1:
-        return known[0]
-    if cluster is None:
-        raise Refused(f"say which cluster: --cluster NAME; there is: {', '.join(known) or 'none'}")
-    if cluster not in known:
-        raise Refused(f"there is no cluster {cluster!r} in this Swarm; there is: {', '.join(known) or 'none'}")
-    return cluster

@@ -29,6 +29,7 @@ import anyio
 from loguru import logger
 
 from pgswarm import settings
+from pgswarm.core import chronicle
 from pgswarm.core import stored as storing
 from pgswarm.core.record import Record
 from pgswarm.core.spec import PostgresCluster
@@ -165,6 +166,8 @@ class SwarmRecords:
         if wanted.says_the_same(before):
             return before
         _check_succession(before, wanted)
+        told = chronicle.continued(before.chronicle, before.record, wanted.record, time.time())
+        wanted = wanted.model_copy(update={"chronicle": told})
         # Without `Data`, which never changes: Docker keeps what is there, and refuses anything else.
         spec = {"Name": settings.record_name(before.cluster), "Labels": storing.labels_of(wanted)}
         try:
