@@ -13,7 +13,7 @@ from typing import Any
 
 from loguru import logger
 
-from pgswarm.core import ballot, bootstrap, durability, orders, telling, wal
+from pgswarm.core import ballot, bootstrap, durability, letters, orders, telling, wal
 from pgswarm.core.claim import Claim, Sync
 from pgswarm.core.memory import Memory
 from pgswarm.core.record import Record
@@ -89,7 +89,8 @@ def moody_orders(patch: Patch) -> None:
     def moody(cluster: str, record: Record, member: str) -> orders.Order:
         return orders.order_for(cluster, record, member).model_copy(update={"system_id": str(next(said))})
 
-    patch.put(telling, "order_for", moody)
+    patch.put(telling, "to_member", letters.to_member.__wrapped__)  # written anew each time
+    patch.put(letters, "order_for", moody)
 
 
 def promise_not_fsynced(patch: Patch) -> None:

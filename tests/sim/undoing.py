@@ -11,6 +11,7 @@ from pgswarm.core import (
     claim,
     durability,
     duty,
+    letters,
     memory,
     orders,
     resumption,
@@ -235,7 +236,8 @@ def orders_depend_on_more(patch: Patch) -> None:
     def moody(cluster: str, record: Record, member: str) -> orders.Order:
         return real(cluster, record, member).model_copy(update={"system_id": str(next(said))})
 
-    patch.put(telling, "order_for", moody)
+    patch.put(telling, "to_member", letters.to_member.__wrapped__)  # written anew each time
+    patch.put(letters, "order_for", moody)
 
 
 def a_restored_record_is_believed(patch: Patch) -> None:
@@ -269,7 +271,8 @@ def re_seeded_though_counted(patch: Patch) -> None:
     def uncounted(cluster: str, record: Record, member: str) -> orders.Order:
         return real(cluster, record, member).model_copy(update={"counted": False})
 
-    patch.put(telling, "order_for", uncounted)
+    patch.put(telling, "to_member", letters.to_member.__wrapped__)  # written anew each time
+    patch.put(letters, "order_for", uncounted)
     patch.put(founding, "order_for", uncounted)
 
 

@@ -231,8 +231,17 @@ class Plan:
     def at_rest(self) -> bool:
         return not self.steps and not self.waits
 
+    @property
+    def is_silent(self) -> bool:
+        """Does it say nothing at all?"""
+        return not self.steps and not self.waits and self.again is None
+
     def and_then(self, other: Plan) -> Plan:
         """Both: the steps of this one first, never two of one key."""
+        if other.is_silent:
+            return self
+        if self.is_silent:
+            return other
         taken = {step.key for step in self.steps}
         again = [value for value in (self.again, other.again) if value is not None]
         return Plan(

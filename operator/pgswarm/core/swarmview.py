@@ -15,12 +15,10 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Literal
 
 from pgswarm import settings
-from pgswarm.core.base import Value
-
-T = TypeVar("T")
+from pgswarm.core.base import Same, Value
 
 LIVE = ("assigned", "accepted", "preparing", "ready", "starting", "running")
 """States of a task that has, or is about to have, a container with its address."""
@@ -132,7 +130,7 @@ class SwarmView(Value):
         return by_id or (by_name[0] if len(by_name) == 1 else None)
 
     def service(self, name: str) -> Service | None:
-        return _by_name(_Same(self.services)).get(name)
+        return _by_name(Same(self.services)).get(name)
 
     def network(self, name: str) -> Network | None:
         return next((network for network in self.networks if network.name == name and network.scope == "swarm"), None)
@@ -141,7 +139,7 @@ class SwarmView(Value):
         return next((secret for secret in self.secrets if secret.name == name), None)
 
     def services_of(self, cluster: str, kind: str | None = None) -> tuple[Service, ...]:
-        services = _by_cluster(_Same(self.services)).get(cluster, [])
+        services = _by_cluster(Same(self.services)).get(cluster, [])
         return tuple(service for service in services if kind in (None, service.kind))
 
     def members(self, cluster: str) -> dict[str, Service]:
@@ -150,7 +148,7 @@ class SwarmView(Value):
 
     def tasks_of(self, service: Service) -> tuple[Task, ...]:
         """Newest first."""
-        return _by_service(_Same(self.tasks)).get(service.id, ())
+        return _by_service(Same(self.tasks)).get(service.id, ())
 
     def current_task(self, service: Service) -> Task | None:
         """The newest task that Swarm wants to run; None if it wants none (scaled to zero) or has not made one yet."""
@@ -192,39 +190,24 @@ class SwarmView(Value):
         return explain(before.error or before.message, node=at.name if at else before.node_id, image=before.image)
 
 
-class _Same(Generic[T]):
-    """A tuple as a key: equal only to itself. So an index is made once for each listing, however many clusters ask."""
-
-    __slots__ = ("rows",)
-
-    def __init__(self, rows: tuple[T, ...]) -> None:
-        self.rows = rows
-
-    def __hash__(self) -> int:
-        return id(self.rows)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self.rows is other.rows
+@lru_cache(maxsize=4)
+def _by_name(services: Same[tuple[Service, ...]]) -> dict[str, Service]:
+    return {service.name: service for service in reversed(services.value)}
 
 
 @lru_cache(maxsize=4)
-def _by_name(services: _Same[Service]) -> dict[str, Service]:
-    return {service.name: service for service in reversed(services.rows)}
-
-
-@lru_cache(maxsize=4)
-def _by_cluster(services: _Same[Service]) -> dict[str, list[Service]]:
+def _by_cluster(services: Same[tuple[Service, ...]]) -> dict[str, list[Service]]:
     found: dict[str, list[Service]] = {}
-    for service in services.rows:
+    for service in services.value:
         if service.cluster is not None:
             found.setdefault(service.cluster, []).append(service)
     return found
 
 
 @lru_cache(maxsize=4)
-def _by_service(tasks: _Same[Task]) -> dict[str, tuple[Task, ...]]:
+def _by_service(tasks: Same[tuple[Task, ...]]) -> dict[str, tuple[Task, ...]]:
     found: dict[str, list[Task]] = {}
-    for task in sorted(tasks.rows, key=lambda task: (task.created, task.id), reverse=True):
+    for task in sorted(tasks.value, key=lambda task: (task.created, task.id), reverse=True):
         found.setdefault(task.service_id, []).append(task)
     return {service: tuple(rows) for service, rows in found.items()}
 

@@ -8,20 +8,11 @@ be. Before this: `plan` has read the record and found nobody with a newer one. A
 
 from __future__ import annotations
 
-import hashlib
-
-from pgswarm.core.orders import (
-    Circumstances,
-    OrderMessage,
-    RouterOrderMessage,
-    Settings,
-    contacts_of,
-    order_for,
-    router_order_for,
-)
+from pgswarm.core.base import Same
+from pgswarm.core.letters import settings_of, to_member, to_router
+from pgswarm.core.orders import contacts_of
 from pgswarm.core.record import Record
 from pgswarm.core.reports import MemberReport, RouterReport, Serving
-from pgswarm.core.spec import PostgresCluster, seconds
 from pgswarm.core.steps import NOTHING, Plan, SendOrder, SendRouterOrder
 from pgswarm.core.world import Told, World
 
@@ -36,8 +27,9 @@ def orders(world: World, record: Record, now: float) -> Plan:
     """Everyone who can be talked to hears what the record says, once, and again when anything about it changes."""
     if world.document is None:
         return NOTHING
-    contacts = contacts_of(world.addresses)
-    settings_ = settings_of(world.document)
+    decided, document = Same(record), Same(world.document)
+    contacts = tuple(contacts_of(world.addresses).items())
+    settings_digest = settings_of(document)[1]
     steps: list[SendOrder | SendRouterOrder] = []
     waits: list[str] = []
     # The primary's comes first: after a ballot, writers wait for it, and for nobody else's.
@@ -47,16 +39,11 @@ def orders(world: World, record: Record, now: float) -> Plan:
             if member != record.primary_member:
                 waits.append(world.gone(member, now) or f"{member} is not there")
             continue
-        others = {name: address for name, address in contacts.items() if name != member}
-        message = OrderMessage(
-            order=order_for(world.cluster, record, member),
-            circumstances=Circumstances(contacts=others, settings=settings_),
-        )
-        digest = _digest(report.boot, message.model_dump_json())
+        message, digest = to_member(world.cluster, decided, document, contacts, member, report.boot)
         told = world.told.get(member)
         # A standby without a stream may lack nothing but an address that another operator did not live to tell.
         lost = member != record.primary_member and report.upstream is None
-        settled = report.settings_digest in ("", settings_.digest) and not lost
+        settled = report.settings_digest in ("", settings_digest) and not lost
         refused_lately = told is not None and not told.accepted and now - told.at < REFUSED_PAUSE
         if told is not None and told.digest == digest and refused_lately:
             waits.append(f"{member} refuses: {told.reason}")
@@ -66,17 +53,15 @@ def orders(world: World, record: Record, now: float) -> Plan:
             waits.append(f"{member}: {report.problem.text}")
         elif report.progress is not None:
             waits.append(f"{member}: {report.progress.what} under way")
-    routed = router_order_for(world.cluster, record)
     for router, sighting in sorted(world.routers.items()):
         seen = sighting.report
         if seen is None or not sighting.connected:
             continue
         vouched = _vouched(world, record, seen, now)
-        to_router = RouterOrderMessage(order=routed, contacts=contacts, vouched=vouched)
-        digest = _digest(seen.boot, to_router.model_dump_json())
+        routed, digest = to_router(world.cluster, decided, contacts, vouched, seen.boot)
         told = world.told.get(f"router {router}")
         if not _knows(seen, record, told, digest, now, settled=True):
-            steps.append(SendRouterOrder(router=router, message=to_router, digest=digest, reason=record.reason))
+            steps.append(SendRouterOrder(router=router, message=routed, digest=digest, reason=record.reason))
         if vouched:
             waits.append(
                 f"router {router} does not hear {record.primary_member}, which serves: its clients go elsewhere"
@@ -116,26 +101,3 @@ def _knows(
         return False
     lately = now - told.at < REFUSED_PAUSE
     return (heard or lately) if told.accepted else lately
-
-
-def settings_of(document: PostgresCluster) -> Settings:
-    """The part of a document that PostgreSQL is told."""
-    postgres = document.spec.postgres
-    return Settings(
-        database=postgres.database,
-        owner=postgres.owner,
-        parameters={name: _as_text(value) for name, value in sorted(postgres.parameters.items())},
-        detection_timeout=seconds(document.spec.detection_timeout),
-        isolation_timeout=seconds(document.spec.isolation_timeout),
-        durability=document.spec.durability,
-    )
-
-
-def _as_text(value: str | int | float | bool) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return str(value)
-
-
-def _digest(boot: str, text: str) -> str:
-    return hashlib.sha256(f"{boot}\n{text}".encode()).hexdigest()[:16]

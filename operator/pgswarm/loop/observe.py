@@ -83,6 +83,8 @@ class Lookout:
         self._wanted: Mapping[str, Wanted] = {}
         self._wanted_of: tuple[object, ...] = ()
         self._ground: tuple[object, ...] = ()
+        self._aims: dict[str, str | None] = {}
+        self._aimed_by: tuple[object, ...] = (None, None)
         self._places: tuple[tuple[Place, ...], tuple[str, ...]] = ((), ())
         self._newer_since: float | None = None
         self._older_since: float | None = None
@@ -234,14 +236,18 @@ class Lookout:
     def _aim(self, swarm: SwarmView | Unknown, tasks: TaskGroup) -> dict[str, str | None]:
         if isinstance(swarm, Unknown) or not self._places[0]:
             return {name: sighting.address for name, sighting in self._members.sightings.items()}
+        listed, places = self._aimed_by
+        if listed is swarm and places is self._places[0]:
+            return self._aims  # the streams are there already
         running = swarm.members(self.cluster)
-        addresses = {
+        self._aims = {
             place.member: swarm.address(running[place.member]) if place.member in running else None
             for place in self._places[0]
         }
-        self._members.keep(addresses, tasks)
+        self._members.keep(self._aims, tasks)
         self._routers.keep(router_addresses(self.cluster, swarm), tasks)
-        return addresses
+        self._aimed_by = (swarm, self._places[0])
+        return self._aims
 
     def _hear_member(self, member: str, report: MemberReport) -> None:
         """Remember since when a counted stream is missing on the primary, and since when the primary does not serve."""

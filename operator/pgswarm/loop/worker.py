@@ -107,7 +107,7 @@ class Worker:
         standing = tenure.standing() if tenure is not None else None
         world = self.lookout.world(tasks, now, leader, self._clockwork.awake_since(now), standing)
         plan = plan_.plan(world, now)
-        self._say(plan)
+        self._say(plan, world)
         self.world, self.plan = world, plan
         wanted = {step.key for step in plan.steps}
         for key in [key for key in self.failed if key not in wanted]:
@@ -210,12 +210,12 @@ class Worker:
     def _note(self, title: str, reason: str, worked: bool, text: str) -> None:
         self.outcomes.append(Outcome(at=anyio.current_time(), title=title, reason=reason, worked=worked, text=text))
 
-    def _say(self, plan: steps.Plan) -> None:
+    def _say(self, plan: steps.Plan, world: World) -> None:
         """Log what is waited for when it changes, so that the log reads as the story."""
         for text in plan.waits:
             if text.split(" for ")[0] not in {before.split(" for ")[0] for before in self.plan.waits}:
                 self._log.info("{}: {}", self.lookout.cluster, text)
-        if not plan.waits and self.plan.waits and not plan.steps and plan is not steps.NOTHING:
+        if not plan.waits and self.plan.waits and not plan.steps and world.document is not None:
             self._log.info("{}: at rest", self.lookout.cluster)
 
 

@@ -51,6 +51,8 @@ Path = tuple[str, ...]
 
 def _differences(have: Any, want: Any, path: Path) -> list[tuple[Path, Any, Any]]:
     """(where, what is there, what should be), at the depth at which it can be said and put right."""
+    if have == want:
+        return []
     if isinstance(want, dict) and not _is_free(path):
         found = have if isinstance(have, dict) else {}
         if path == ("Mode",) and set(found) != set(want):

@@ -13,7 +13,7 @@ its last. Whoever changes those modules changes these.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pgswarm.core import duty
 from pgswarm.core.claim import Incarnation, application_name, member_of
@@ -82,6 +82,7 @@ class Agent:
         self._failed: type[duty.Action] | None = None
         self.why = ""
         self._report: MemberReport | None = None
+        self._words: dict[str, Any] = {}  # what it says
 
     @property
     def postgres(self) -> Postgres:
@@ -150,7 +151,8 @@ class Agent:
     @property
     def report(self) -> MemberReport:
         if self._report is None:
-            self._report = telling.report(self, 1)
+            self._words = telling.words(self)
+            self._report = MemberReport(sequence=1, **self._words)
         return self._report
 
     def publish(self) -> None:
@@ -158,10 +160,11 @@ class Agent:
         if not self.locked:
             return
         before = self.report
-        report = telling.report(self, before.sequence)
-        if report == before:
+        words = telling.words(self)
+        if words == self._words:
             return
-        self._report = report.model_copy(update={"sequence": before.sequence + 1})
+        self._words = words
+        self._report = report = MemberReport(sequence=before.sequence + 1, **words)
         if before.serving is not report.serving:
             self.site.story(self.name, f"serves {report.serving.value} ({report.role.value})", key=True)
         self.speaker.say(self._report)

@@ -89,7 +89,9 @@ class Process:
 
     def after(self, seconds: float, fn: Callable[..., object], *args: Any) -> Timer:
         """Call `fn` after so many seconds of its own clock, unless it has died by then; later if it is frozen then."""
-        return self.loop.later(seconds / self.rate, fn, *args, process=self)
+        timer = Timer(fn, args, self)
+        self.loop.push(self.loop.now + seconds / self.rate, timer)
+        return timer
 
     def kill(self) -> None:
         """The end: nothing that it had planned happens. (Its tasks, if it has some, are left to unwind.)"""
@@ -188,7 +190,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     ) -> asyncio.TimerHandle:
         process = self.current
         handle = events.TimerHandle(when, callback, args, self, context)
-        self._push(when if process is None else process.world(when), handle)
+        self.push(when if process is None else process.world(when), handle)
         return handle
 
     def call_later(  # type: ignore[override]
@@ -220,23 +222,25 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 if not handle._cancelled:
                     self._run_handle(handle)
             return
-        while self._heap:
-            when, _, due = heapq.heappop(self._heap)
+        heap = self._heap
+        while heap:
+            when, _, due = heapq.heappop(heap)
             if isinstance(due, Timer):
                 if due.fn is None:
                     continue
-            elif due._cancelled:
-                continue
-            if when > self.now:
-                self.now, self._turns = when, 0
-            if isinstance(due, Timer):
+                if when > self.now:
+                    self.now, self._turns = when, 0
                 self._turns += 1
                 if self._turns > MOST_AT_ONCE:
                     raise RuntimeError(f"livelock: {MOST_AT_ONCE} timers at {self.now:.3f}; next: {due.fn!r}")
                 _run(due)
-            else:
+                if ready or self._stopping or self.failure is not None:  # type: ignore[attr-defined]
+                    return
+            elif not due._cancelled:
+                if when > self.now:
+                    self.now, self._turns = when, 0
                 ready.append(due)
-            return
+                return
         raise RuntimeError(f"deadlock: nothing is ready at {self.now:.3f}, and nothing will be")
 
     def _run_handle(self, handle: asyncio.Handle) -> None:
@@ -256,7 +260,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def later(self, seconds: float, fn: Callable[..., object], *args: Any, process: Process | None = None) -> Timer:
         """Call `fn` after so many world seconds."""
         timer = Timer(fn, args, process)
-        self._push(self.now + seconds, timer)
+        self.push(self.now + seconds, timer)
         return timer
 
     def run_for(self, seconds: float) -> None:
@@ -267,7 +271,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             failure, self.failure = self.failure, None
             raise failure
 
-    def _push(self, when: float, due: Timer | asyncio.TimerHandle) -> None:
+    def push(self, when: float, due: Timer | asyncio.TimerHandle) -> None:
         self._count += 1
         heapq.heappush(self._heap, (when, self._count, due))
 

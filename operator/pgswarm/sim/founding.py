@@ -10,9 +10,11 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pgswarm import settings
+from pgswarm.core.base import Same
 from pgswarm.core.bootstrap import volume_of
 from pgswarm.core.claim import Claim, Sync, incarnation
 from pgswarm.core.durability import alone
+from pgswarm.core.letters import settings_of
 from pgswarm.core.memory import Memory
 from pgswarm.core.orders import Circumstances, order_for
 from pgswarm.core.record import Place, Record
@@ -20,7 +22,6 @@ from pgswarm.core.reports import Data
 from pgswarm.core.spec import PostgresCluster
 from pgswarm.core.stored import Identity, Stored
 from pgswarm.core.swarmview import Network, Node, Secret, SwarmView
-from pgswarm.core.telling import settings_of
 from pgswarm.core.wal import Reign
 from pgswarm.render import services
 from pgswarm.sim.operator import IMAGES
@@ -87,7 +88,8 @@ def found(site: Site) -> None:
             promised=1,
             order=order,
             circumstances=Circumstances(
-                contacts={name: at for name, at in contacts.items() if name != member}, settings=settings_of(wanted)
+                contacts={name: at for name, at in contacts.items() if name != member},
+                settings=settings_of(Same(wanted))[0],
             ),
             data=Data.READY,
             incarnation=_name(member),

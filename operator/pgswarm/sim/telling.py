@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pgswarm.core import duty
-from pgswarm.core.reports import REPLIED, MemberReport, Role, Serving, Walsender
+from pgswarm.core.reports import REPLIED, Role, Serving, Walsender
 from pgswarm.core.reports import Postgres as State
 from pgswarm.core.wal import Position
 from pgswarm.member.telling import HANG
@@ -41,36 +41,36 @@ def serving(agent: Agent) -> tuple[Serving, str]:
     return Serving.PRIMARY, f"primary of term {order.term}"
 
 
-def report(agent: Agent, sequence: int) -> MemberReport:
-    """Everything, composed anew."""
-    memory, primary = agent.memory, agent.role is Role.PRIMARY
-    return MemberReport(
-        cluster=memory.cluster,
-        member=memory.member,
-        boot=agent.boot,
-        sequence=sequence,
-        data=memory.told_data,
-        incarnation=memory.incarnation,
-        system_id=memory.system_id,
-        promised=memory.promised,
-        accepted=memory.order.key if memory.order else None,
-        heeded=agent.heeded,
-        reigned=memory.reigned,
-        postgres=agent.postgres.state,
-        role=agent.role,
-        serving=serving(agent)[0],
-        position=agent.position,
-        settled=agent.is_settled(),
-        answers=_answers(agent),
-        yields=agent.yields if primary else 0,
-        in_force=agent.throne.in_force if agent.throne and primary else None,
-        walsenders=agent.walsenders,
-        upstream=agent.upstream.primary if agent.upstream and agent.streaming else None,
-        slots=agent.slots.told,
-        progress=agent.progress,
-        problem=next(iter(agent.problems.values()), None),
-        settings_digest=agent.digest,
-    )
+def words(agent: Agent) -> dict[str, Any]:
+    """Everything that a report says, composed anew."""
+    memory, role = agent.memory, agent.role
+    primary = role is Role.PRIMARY
+    return {
+        "cluster": memory.cluster,
+        "member": memory.member,
+        "boot": agent.boot,
+        "data": memory.told_data,
+        "incarnation": memory.incarnation,
+        "system_id": memory.system_id,
+        "promised": memory.promised,
+        "accepted": memory.order.key if memory.order else None,
+        "heeded": agent.heeded,
+        "reigned": memory.reigned,
+        "postgres": agent.postgres.state,
+        "role": role,
+        "serving": serving(agent)[0],
+        "position": agent.position,
+        "settled": agent.is_settled(),
+        "answers": _answers(agent),
+        "yields": agent.yields if primary else 0,
+        "in_force": agent.throne.in_force if agent.throne and primary else None,
+        "walsenders": agent.walsenders,
+        "upstream": agent.upstream.primary if agent.upstream and agent.streaming else None,
+        "slots": agent.slots.told,
+        "progress": agent.progress,
+        "problem": next(iter(agent.problems.values()), None),
+        "settings_digest": agent.digest,
+    }
 
 
 def see(agent: Agent) -> None:
