@@ -147,7 +147,12 @@ class Lookout:
 
     def sighted(self, world: World) -> World:
         """The same world with the sightings of this moment, to see what the clock alone has changed."""
-        return replace(world, members=dict(self._members.sightings))
+        sightings = self._members.sightings
+        if world.members.keys() == sightings.keys() and all(
+            world.members[name] is one for name, one in sightings.items()
+        ):
+            return world
+        return replace(world, members=dict(sightings))
 
     def member_address(self, member: str) -> str | None:
         sighting = self._members.sightings.get(member)

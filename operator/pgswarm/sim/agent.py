@@ -164,7 +164,7 @@ class Agent:
         if words == self._words:
             return
         self._words = words
-        self._report = report = MemberReport(sequence=before.sequence + 1, **words)
+        self._report = report = before.model_copy(update={**words, "sequence": before.sequence + 1})
         if before.serving is not report.serving:
             self.site.story(self.name, f"serves {report.serving.value} ({report.role.value})", key=True)
         self.speaker.say(self._report)

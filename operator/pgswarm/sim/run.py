@@ -7,6 +7,7 @@ invariant, its transcript, and the one command that replays it.
 from __future__ import annotations
 
 import argparse
+import gc
 import multiprocessing
 import os
 import sys
@@ -30,6 +31,8 @@ MOST_FAILURES = 5
 def outcomes(seeds: Iterable[int], jobs: int, *, rest: bool = True) -> Iterator[Outcome]:
     """Live all of these, several at once, in no order."""
     logger.remove()
+    gc.collect()
+    gc.freeze()  # what is imported stays for ever: the collector need not look at it again with every history
     if jobs <= 1:
         for seed in seeds:
             yield history(seed, rest=rest)
