@@ -7,7 +7,7 @@ import pytest
 from pgswarm.sim.mutants import Mutant, hunt
 from tests.sim.mutants import MUTANTS
 
-MOST = 200
+MOST = 400
 """Histories until a mutant counts as surviving."""
 
 
