@@ -37,7 +37,9 @@ class Other:
         self.told = anyio.Event()
         self.says_so = True
 
-    async def stream(self, address: str, port: int, *, silence: float = 1.5) -> AsyncGenerator[OperatorReport, None]:
+    async def stream(
+        self, address: str, port: int, *, silence: float = 1.5, beat: Callable[[], None] | None = None
+    ) -> AsyncGenerator[OperatorReport, None]:
         if self.told.is_set():
             raise Closed("ECONNREFUSED")
         report = OperatorReport(operator="a", node_id="n1", boot="1", sequence=1)

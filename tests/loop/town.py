@@ -293,7 +293,9 @@ class Wire:
     def __init__(self, town: Town) -> None:
         self._town = town
 
-    async def stream(self, address: str, port: int, *, silence: float = 1.5) -> AsyncGenerator[MemberReport, None]:
+    async def stream(
+        self, address: str, port: int, *, silence: float = 1.5, beat: Callable[[], None] | None = None
+    ) -> AsyncGenerator[MemberReport, None]:
         member = self._at(address)
         boot = member.report.boot
         while member.alive and member.report.boot == boot:

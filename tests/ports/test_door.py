@@ -191,6 +191,72 @@ async def test_an_empty_line_is_the_report_of_before_the_very_same_object() -> N
     assert fourth.promised == 3
 
 
+async def test_a_beat_is_told_in_passing_and_wakes_nobody_who_waits_for_a_report(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def pieces() -> AsyncGenerator[bytes, None]:
+        yield encode_line(REPORT)
+        for _ in range(5):
+            await anyio.sleep(0.05)
+            yield BEAT
+        await anyio.sleep(0.05)
+        yield encode_line(REPORT.model_copy(update={"promised": 3}))
+        await anyio.sleep_forever()
+
+    monkeypatch.setitem(HANDLERS, ("GET", "/stream"), stream_of(pieces))
+    told = []
+    async with a_door() as port:
+        stream = AgentClient(SECRET).stream("127.0.0.1", port, beat=lambda: told.append("beat"))
+        async with aclosing(stream) as reports:
+            for _ in range(2):
+                report = await anext(reports)
+                assert isinstance(report, MemberReport)
+                told.append(f"promised {report.promised}")
+    assert told == [f"promised {REPORT.promised}", *["beat"] * 5, "promised 3"]
+
+
+async def test_an_operator_that_loses_swarms_store_says_so_at_the_next_beat(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def named(call: Call) -> Lines:
+        async def pieces() -> AsyncGenerator[bytes, None]:
+            yield encode_line(REPORT.model_copy(update={"boot": call.caller}))
+            while True:
+                await anyio.sleep(0.02)
+                yield BEAT
+
+        return Lines(pieces=pieces())
+
+    monkeypatch.setitem(HANDLERS, ("GET", "/stream"), named)
+    client, beats = AgentClient(SECRET), list[str]()
+    client.is_able = lambda: len(beats) < 3
+    async with a_door() as port:
+        async with aclosing(client.stream("127.0.0.1", port, beat=lambda: beats.append("beat"))) as reports:
+            heard = [await anext(reports) for _ in range(3)]
+    assert [one.boot for one in heard if isinstance(one, MemberReport)] == ["operator", "operator", "witness"]
+
+
+async def test_who_only_beats_is_not_silent_and_who_stops_beating_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def pieces() -> AsyncGenerator[bytes, None]:
+        yield encode_line(REPORT)
+        for _ in range(8):
+            await anyio.sleep(0.1)
+            yield BEAT
+        await anyio.sleep(60)
+
+    monkeypatch.setitem(HANDLERS, ("GET", "/stream"), stream_of(pieces))
+    beats: list[float] = []
+    async with a_door() as port:
+        stream = AgentClient(SECRET).stream(
+            "127.0.0.1", port, silence=0.4, beat=lambda: beats.append(anyio.current_time())
+        )
+        async with aclosing(stream) as reports:
+            await anext(reports)
+            with pytest.raises(Silent):
+                await anext(reports)
+            ended = anyio.current_time()
+    assert len(beats) == 8
+    assert 0.4 <= ended - beats[-1] < 1.0, "silence is counted from the last beat"
+
+
 async def test_an_operator_that_loses_swarms_store_goes_on_hearing_under_another_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

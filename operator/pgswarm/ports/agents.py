@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from typing import Generic, Literal, Protocol, TypeVar
 
 import anyio
@@ -72,7 +73,9 @@ class Agents(Protocol):
 
     async def get_report(self, address: str, port: int, *, deadline: float = 2.0) -> AnyReport: ...
 
-    def stream(self, address: str, port: int, *, silence: float = SILENCE) -> AsyncGenerator[AnyReport, None]: ...
+    def stream(
+        self, address: str, port: int, *, silence: float = SILENCE, beat: Callable[[], None] | None = None
+    ) -> AsyncGenerator[AnyReport, None]: ...
 
 
 class AgentClient:
@@ -111,12 +114,25 @@ class AgentClient:
         """The report of this moment. Raises Closed, Silent or Refused."""
         return _decoded((await self._line(address, port).call("GET", "/report", deadline=deadline)).body)
 
-    async def stream(self, address: str, port: int, *, silence: float = SILENCE) -> AsyncGenerator[AnyReport, None]:
-        """Reports as they come. Never ends by itself: raises Closed, Silent or Refused. Use it with `aclosing`."""
+    async def stream(
+        self, address: str, port: int, *, silence: float = SILENCE, beat: Callable[[], None] | None = None
+    ) -> AsyncGenerator[AnyReport, None]:
+        """Reports as they come. Never ends by itself: raises Closed, Silent or Refused. Use it with `aclosing`.
+
+        A report that is said to hold still is given again, or, mostly, only told by calling `beat`.
+        """
         report: AnyReport | None = None
+        caller = self._calls_as()
+
+        def is_all() -> bool:
+            if beat is None or report is None or self._calls_as() != caller:
+                return False
+            beat()
+            return True
+
         while True:
             caller = self._calls_as()
-            async with aclosing(self._line(address, port).lines("/stream", silence=silence)) as lines:
+            async with aclosing(self._line(address, port).lines("/stream", silence=silence, beat=is_all)) as lines:
                 async for line in lines:
                     if line or report is None:
                         report = _decoded(line)
@@ -198,7 +214,8 @@ class Watch(Generic[R]):
     async def _follow(self, address: str) -> None:
         """Hear one stream to its end, and say how it ended."""
         try:
-            async with aclosing(self._agents.stream(address, self._port, silence=self._silence)) as reports:
+            beat = partial(self._beat, address)
+            async with aclosing(self._agents.stream(address, self._port, silence=self._silence, beat=beat)) as reports:
                 async for report in reports:
                     self._hear(address, report)
         except Closed as exc:
@@ -217,9 +234,8 @@ class Watch(Generic[R]):
 
     def _hear(self, address: str, report: AnyReport) -> None:
         known = self.sighting
-        if known.report is report and known.connected and known.address == address:  # a heartbeat
-            self.sighting = replace(known, heard_at=anyio.current_time())
-            self._publish(self.name, self.sighting)
+        if known.report is report and known.connected and known.address == address:
+            self._beat(address)
             return
         if not isinstance(report, self._kind):
             raise Refused(f"{address}:{self._port} is a {report.kind}, not {self.name}")
@@ -232,6 +248,12 @@ class Watch(Generic[R]):
         now = anyio.current_time()
         said_at = self.sighting.said_at if report is self.sighting.report else now
         self._tell(Sighting(address=address, report=report, heard_at=now, said_at=said_at, connected=True, why=""))
+
+    def _beat(self, address: str) -> None:
+        """Still as it said."""
+        if self.sighting.connected and self.sighting.address == address:
+            self.sighting = replace(self.sighting, heard_at=anyio.current_time())
+            self._publish(self.name, self.sighting)
 
     def _lose(self, sighting: Sighting[R]) -> None:
         if self.sighting.connected:

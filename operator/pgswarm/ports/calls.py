@@ -20,6 +20,7 @@ import errno
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from math import inf
 
 import anyio
 import h11
@@ -27,6 +28,7 @@ from anyio.abc import SocketStream
 from pydantic import ValidationError
 
 from pgswarm.errors import Again, Refused
+from pgswarm.ports.feed import Beat, Feed
 from pgswarm.wire import Answer, credentials
 
 CONNECT = 0.5
@@ -88,12 +90,18 @@ class Line:
             raise _refusal(self.name, answered)
         return answered
 
-    async def lines(self, path: str, *, silence: float) -> AsyncGenerator[bytes, None]:
-        """The lines of an answer that has no end. Never ends by itself: raises Closed, Silent or Refused."""
-        async with self._asked("GET", path, None, CONNECT) as talk:
+    async def lines(self, path: str, *, silence: float, beat: Beat | None = None) -> AsyncGenerator[bytes, None]:
+        """The lines of an answer that has no end. Never ends by itself: raises Closed, Silent or Refused.
+
+        An empty line of which `beat` says that this was all is not given out.
+        """
+        feed = Feed()
+        async with self._asked("GET", path, None, CONNECT, feed) as talk:
             status = await talk.head(silence)
             if status != 200:
                 raise _refusal(self.name, Answered(status=status, body=await talk.body(silence)))
+            if talk.is_plain:
+                feed.beat = beat
             rest = b""
             while (chunk := await talk.chunk(silence)) is not None:
                 *whole, rest = (rest + chunk).split(b"\n")
@@ -104,11 +112,18 @@ class Line:
         raise Closed(f"{self.name} ended its stream")
 
     @asynccontextmanager
-    async def _asked(self, verb: str, path: str, body: bytes | None, connect: float) -> AsyncIterator[_Talk]:
+    async def _asked(
+        self, verb: str, path: str, body: bytes | None, connect: float, feed: Feed | None = None
+    ) -> AsyncIterator[_Talk]:
         """A connection on which the question has been sent; dropped at the end, without waiting for anybody."""
+        stream: SocketStream | Feed
         try:
             with anyio.fail_after(connect):
-                stream = await anyio.connect_tcp(self._address, self._port)
+                if feed is not None:
+                    await feed.connect(self._address, self._port)
+                    stream = feed
+                else:
+                    stream = await anyio.connect_tcp(self._address, self._port)
         except TimeoutError as exc:
             raise Silent(f"{self.name} is silent") from exc
         except OSError as exc:
@@ -120,18 +135,26 @@ class Line:
         except (anyio.BrokenResourceError, anyio.ClosedResourceError) as exc:
             raise _verdict(self.name, exc) from exc
         finally:
-            await anyio.aclose_forcefully(stream)
+            if isinstance(stream, Feed):
+                stream.abort()
+            else:
+                await anyio.aclose_forcefully(stream)
 
 
 class _Talk:
     """One question, and its answer as it comes."""
 
-    def __init__(self, name: str, stream: SocketStream) -> None:
+    def __init__(self, name: str, stream: SocketStream | Feed) -> None:
         self._name = name
         self._stream = stream
         self._http = h11.Connection(h11.CLIENT)
         self._rest: bytes | None = None
         """What came with the head of an answer that ends with the connection: from there on nothing is to be parsed."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Is what comes after the head the body itself, to the end of the connection?"""
+        return self._rest is not None
 
     async def ask(self, verb: str, path: str, body: bytes | None, heads: list[tuple[str, str]]) -> None:
         if body is not None:
@@ -188,12 +211,16 @@ class _Talk:
 
     async def _receive(self, silence: float | None) -> bytes:
         """What comes next; nothing at the end of the connection. Raises Silent."""
-        with anyio.move_on_after(silence):
-            try:
-                return await self._stream.receive()
-            except anyio.EndOfStream:
-                return b""
-        raise Silent(f"{self._name} is silent")
+        heard_at = anyio.current_time()
+        while True:
+            with anyio.CancelScope(deadline=inf if silence is None else heard_at + silence):
+                try:
+                    return await self._stream.receive()
+                except anyio.EndOfStream:
+                    return b""
+            if not isinstance(self._stream, Feed) or self._stream.beaten_at <= heard_at:
+                raise Silent(f"{self._name} is silent")
+            heard_at = self._stream.beaten_at
 
 
 def _refusal(name: str, answered: Answered) -> Refused:

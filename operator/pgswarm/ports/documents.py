@@ -34,8 +34,8 @@ LOOK_EVERY = 1.0
 GATHER = 0.2
 """Seconds in which several changes are one."""
 
-STEP = 0.1
-"""Seconds between two looks of the watcher's thread at what the kernel has told it; its own default is half of that."""
+STEP = 0.2
+"""Seconds between two looks of the watcher's thread at what the kernel has told it; each takes the interpreter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,23 +180,31 @@ async def watch(folder: str | os.PathLike[str]) -> AsyncIterator[None]:
     The first word comes at once: whoever reads after it misses nothing.
     """
     place = Path(folder)
-    seen = await anyio.to_thread.run_sync(_signature, place)
+    seen = (await anyio.to_thread.run_sync(_look, place)).signature
     yield
     while True:
-        async for _ in _doorbell(place):
-            now = await anyio.to_thread.run_sync(_signature, place)
-            if now != seen:
-                seen = now
+        async for look in _looks(place):
+            if look.signature != seen:
+                seen = look.signature
                 logger.debug("documents in {} have changed", place)
                 yield
 
 
-async def _doorbell(place: Path) -> AsyncIterator[None]:
-    """Ring at each change the kernel speaks of and at least every LOOK_EVERY seconds, until the folder is another."""
-    identity = await anyio.to_thread.run_sync(_identity, place)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Look:
+    """What one look at the folder sees."""
+
+    identity: tuple[int, int] | None
+    """Which folder it is; None if there is none."""
+    signature: tuple[object, ...]
+
+
+async def _looks(place: Path) -> AsyncIterator[_Look]:
+    """Look at each change the kernel speaks of and at least every LOOK_EVERY seconds, until the folder is another."""
+    identity = (await anyio.to_thread.run_sync(_look, place)).identity
     if identity is None:
         await anyio.sleep(LOOK_EVERY)
-        yield
+        yield await anyio.to_thread.run_sync(_look, place)
         return
     try:
         async for _ in watchfiles.awatch(
@@ -208,13 +216,18 @@ async def _doorbell(place: Path) -> AsyncIterator[None]:
             yield_on_timeout=True,
             recursive=False,
         ):
-            yield
-            if await anyio.to_thread.run_sync(_identity, place) != identity:
+            look = await anyio.to_thread.run_sync(_look, place)
+            yield look
+            if look.identity != identity:
                 return
     except (OSError, RuntimeError) as error:
         logger.debug("documents in {}: no wake-ups ({}), looking every {:g} s", place, error, LOOK_EVERY)
         await anyio.sleep(LOOK_EVERY)
-        yield
+        yield await anyio.to_thread.run_sync(_look, place)
+
+
+def _look(place: Path) -> _Look:
+    return _Look(identity=_identity(place), signature=_signature(place))
 
 
 def _identity(place: Path) -> tuple[int, int] | None:

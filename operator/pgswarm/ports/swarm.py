@@ -132,7 +132,7 @@ class DockerSwarm:
             nodes=tuple(sorted(nodes, key=lambda node: node.name)),
             services=tuple(sorted(found["services"], key=lambda service: service.name)),
             tasks=found["tasks"],
-            networks=tuple(network for network in networks if network.scope == "swarm"),
+            networks=tuple(sorted((one for one in networks if one.scope == "swarm"), key=lambda one: one.name)),
             secrets=found["secrets"],
         )
 

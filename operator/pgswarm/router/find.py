@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import anyio
 from anyio.abc import TaskGroup
@@ -18,6 +19,7 @@ from loguru import logger
 from pgswarm.core.reports import MemberReport
 from pgswarm.core.routing import Seen
 from pgswarm.ports.agents import Agents, Watch
+from pgswarm.wire import HEARTBEAT
 
 LOOK_UP_OFTEN, LOOK_UP_RARELY = 3.0, 30.0
 """Seconds between look-ups: while something is missing, and while everything is heard."""
@@ -27,6 +29,9 @@ LOOK_UP_LIMIT = 5.0
 
 FORGET_AFTER = 60.0
 """Seconds after which an address is not watched any more that no source names and nobody answers at."""
+
+LATE = 1.5 * HEARTBEAT
+"""Seconds between two words; nobody is silent for so long that it matters who is heard sooner."""
 
 MOST_WATCHED = 64
 """Addresses watched at once: four times the members that a cluster may have."""
@@ -47,6 +52,7 @@ class Finder:
         self._named_at: dict[str, float] = {}
         self._contacts: dict[str, str] = {}
         self._group: TaskGroup | None = None
+        self._before: dict[str, Seen] = {}
 
     @property
     def sightings(self) -> tuple[Seen, ...]:
@@ -90,7 +96,11 @@ class Finder:
             await watch.run()
 
     def _heard(self, name: str, seen: Seen) -> None:
-        self._changed()
+        """Wake who plans; but not for a beat that comes in time, of which nothing can follow."""
+        before = self._before.get(name)
+        self._before[name] = seen
+        if before is None or seen != replace(before, heard_at=seen.heard_at) or _was_late(before, seen):
+            self._changed()
 
     def _stranger(self, report: MemberReport) -> str:
         return "" if report.cluster == self._cluster else f"it is {report.member} of {report.cluster}"
@@ -104,6 +114,7 @@ class Finder:
             if now - self._named_at[address] > FORGET_AFTER:
                 scope.cancel()
                 del self._watches[address], self._named_at[address]
+                self._before.pop(watch.name, None)
                 logger.info("{} is not watched any more: nobody names it and nobody answers there", address)
 
     async def _look_up(self) -> list[str]:
@@ -112,6 +123,13 @@ class Finder:
             with anyio.move_on_after(LOOK_UP_LIMIT):
                 found += await anyio.to_thread.run_sync(_resolve, name, abandon_on_cancel=True)
         return found
+
+
+def _was_late(before: Seen, seen: Seen) -> bool:
+    """Was there a silence before this word of which something may have followed?"""
+    if before.heard_at is None or seen.heard_at is None:
+        return True
+    return seen.heard_at - before.heard_at > LATE
 
 
 def _resolve(name: str) -> list[str]:

@@ -107,7 +107,9 @@ class Calls:
         report: AnyReport = await self._ask(address, port, deliver, deadline)
         return report
 
-    async def stream(self, address: str, port: int, *, silence: float = SILENCE) -> AsyncGenerator[AnyReport, None]:
+    async def stream(
+        self, address: str, port: int, *, silence: float = SILENCE, beat: Callable[[], None] | None = None
+    ) -> AsyncGenerator[AnyReport, None]:
         site, loop = self._site, asyncio.get_running_loop()
         box: deque[AnyReport | Failure] = deque()
         waiting: asyncio.Future[None] | None = None
