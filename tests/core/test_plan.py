@@ -197,9 +197,9 @@ def test_a_primary_that_came_back_without_a_successor_is_ordered_again_and_promi
 # routers
 
 
-def router(**changes: Any) -> Sighting[RouterReport]:
+def router(*, said_ago: float = 1.0, **changes: Any) -> Sighting[RouterReport]:
     report = RouterReport(cluster="main", router="r1", boot="boot", sequence=1, **changes)
-    return Sighting(address="x", report=report, heard_at=NOW, connected=True, why="")
+    return Sighting(address="x", report=report, heard_at=NOW, said_at=NOW - said_ago, connected=True, why="")
 
 
 def test_a_router_is_told_who_is_primary_until_it_heeds_this_revision() -> None:
@@ -209,7 +209,7 @@ def test_a_router_is_told_who_is_primary_until_it_heeds_this_revision() -> None:
 
 def vouched(primary_heard_ago: float, **said: Any) -> int:
     """What a router that sends writers nowhere is told of the primary."""
-    one = router(haproxy="running", **said)
+    one = router(**{"haproxy": "running", **said})
     seen = world(OF, heard(primary(OF, "b"), ago=primary_heard_ago), standby(OF, "b"), standby(OF, "c"))
     orders = [s for s in plan(replace(seen, routers={"r1": one}), NOW).steps if isinstance(s, SendRouterOrder)]
     return orders[0].message.vouched if orders else 0
@@ -218,6 +218,10 @@ def vouched(primary_heard_ago: float, **said: Any) -> int:
 def test_a_router_that_is_alone_in_not_hearing_the_primary_is_told_so() -> None:
     assert vouched(0.3)
     assert not vouched(0.3, primary=OF.primary, address="10.0.0.1")
+
+
+def test_a_router_that_is_a_moment_behind_in_a_failover_is_left_in_peace() -> None:
+    assert not vouched(0.3, said_ago=0.1)
 
 
 def test_nobody_vouches_for_a_primary_that_he_has_not_heard_just_now() -> None:

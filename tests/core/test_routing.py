@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgswarm.core.orders import RouterOrder
@@ -307,6 +307,7 @@ views = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(views)
 def test_in_no_view_whatever_is_a_writer_sent_where_it_may_not_go(view: View) -> None:
     decided = route(view, NOW)
@@ -335,6 +336,7 @@ def test_in_no_view_whatever_is_a_writer_sent_where_it_may_not_go(view: View) ->
     assert all(not one.report or (one.report.accepted or (0, 0))[0] <= decided.write.term for one in view.sightings)
 
 
+@settings(deadline=None)
 @given(views)
 def test_a_plan_always_says_why_and_depends_on_nothing_but_its_view(view: View) -> None:
     decided = route(view, NOW)
@@ -342,6 +344,7 @@ def test_a_plan_always_says_why_and_depends_on_nothing_but_its_view(view: View) 
     assert decided == route(view, NOW)
 
 
+@settings(deadline=None)
 @given(views)
 def test_nobody_is_ever_made_a_reader_of_a_silent_or_gone_member(view: View) -> None:
     fresh = {one.address for one in view.sightings if one.closed_at is None and one.silence(NOW) <= HOLD_AFTER}

@@ -13,6 +13,7 @@ from pgswarm.core.letters import settings_of, to_member, to_router
 from pgswarm.core.orders import contacts_of
 from pgswarm.core.record import Record
 from pgswarm.core.reports import MemberReport, RouterReport, Serving
+from pgswarm.core.sightings import Sighting
 from pgswarm.core.steps import NOTHING, Plan, SendOrder, SendRouterOrder
 from pgswarm.core.world import Told, World
 
@@ -21,6 +22,9 @@ REFUSED_PAUSE = 2.0
 
 VOUCH_EVERY, VOUCH_WITHIN = 4.0, 1.0
 """Seconds after which a router is told again that the primary is heard here, and how lately that must have been."""
+
+BEHIND = 0.5
+"""Seconds for which a router may be behind what its members say."""
 
 
 def orders(world: World, record: Record, now: float) -> Plan:
@@ -57,7 +61,7 @@ def orders(world: World, record: Record, now: float) -> Plan:
         seen = sighting.report
         if seen is None or not sighting.connected:
             continue
-        vouched = _vouched(world, record, seen, now)
+        vouched = _vouched(world, record, sighting, now)
         routed, digest = to_router(world.cluster, decided, contacts, vouched, seen.boot)
         told = world.told.get(f"router {router}")
         if not _knows(seen, record, told, digest, now, settled=True):
@@ -71,14 +75,17 @@ def orders(world: World, record: Record, now: float) -> Plan:
     return Plan(steps=tuple(steps), waits=tuple(waits), again=REFUSED_PAUSE if waits else None)
 
 
-def _vouched(world: World, record: Record, seen: RouterReport, now: float) -> int:
+def _vouched(world: World, record: Record, router: Sighting[RouterReport], now: float) -> int:
     """Is this router alone in not hearing the primary? Then a number that is another one every few seconds, else 0.
 
     Only who heard the primary a moment ago may say so: when it is really lost, routers hold their clients as soon as
-    it is silent, and we have not heard it for as long.
+    it is silent, and we have not heard it for as long. And only of a router that has said the same for a while: each
+    is some milliseconds behind in every failover, and is to be left in peace then.
     """
-    sighting = world.members.get(record.primary_member)
-    if seen.haproxy != "running" or seen.primary is not None or sighting is None:
+    sighting, seen = world.members.get(record.primary_member), router.report
+    if seen is None or seen.haproxy != "running" or seen.primary is not None or sighting is None:
+        return 0
+    if router.said_at is None or now - router.said_at < BEHIND:
         return 0
     report = world.present(record.primary_member, now)
     if report is None or report.incarnation != record.primary or report.serving is not Serving.PRIMARY:

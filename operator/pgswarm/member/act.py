@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
 import anyio
@@ -17,10 +18,12 @@ from anyio import to_thread
 from loguru import logger
 
 from pgswarm.core import claim, duty
-from pgswarm.core.orders import Order
+from pgswarm.core import memory as memory_
+from pgswarm.core.memory import Memory
+from pgswarm.core.orders import Circumstances, Order
 from pgswarm.core.reports import Data
 from pgswarm.errors import Again, Refused
-from pgswarm.member import aside, ask, build, grant, reign, settle, sql, state, tools, waldir, watching
+from pgswarm.member import aside, ask, build, grant, reign, settle, sql, state, telling, tools, waldir, watching
 from pgswarm.member.config import secret
 from pgswarm.render import postgres as render
 from pgswarm.settings import REPLICATION_ROLE
@@ -188,7 +191,7 @@ async def _settle(agent: Agent) -> None:
     agent.upstream = None
     agent.postmaster.reload()
     agent.publish()
-    agent.position = await settle.end_of_log(agent.config)
+    agent.position = await settle.end_of_log(agent.config, agent.observer)
     agent.settled = True
     agent.postmaster.trouble = duty.Trouble.NONE
     logger.info("the log here ends at {}", agent.position)
@@ -280,6 +283,24 @@ async def _keep_aside(agent: Agent, order: Order, control: Mapping[str, str]) ->
         agent.publish()
 
 
+def accepted(agent: Agent, order: Order, circumstances: Circumstances) -> Memory:
+    """The memory with this order. Of one that leads straight to a promotion the reign is in it, too: one durable write
+    between a primary's end and the next one's beginning, and not two; a crash between leaves what it left before.
+    """
+    renewed = memory_.accepted(agent.memory, order, circumstances)
+    at_once = duty.duty(replace(telling.facts(agent), memory=renewed, heeded=True), anyio.current_time())
+    return with_reign(renewed, order) if isinstance(at_once, duty.Promote) else renewed
+
+
+def with_reign(memory: Memory, order: Order) -> Memory:
+    """The same, with the reign that this order begins: durable before the promotion, complete after it."""
+    return memory.model_copy(update=_reign(order))
+
+
+def _reign(order: Order) -> dict[str, object]:
+    return {"reigned": order.term, "timeline": order.timeline, "begun": False, "follows": None}
+
+
 async def _promote(agent: Agent, order: Order) -> None:
     config = agent.config
     began = anyio.current_time()
@@ -293,28 +314,27 @@ async def _promote(agent: Agent, order: Order) -> None:
     planted = waldir.plant(config.wal, order.timeline)
     if planted:
         logger.info("planted history files of timelines {}", planted)
-    await agent.remember(reigned=order.term, timeline=order.timeline, begun=False, follows=None)
-    connection = await sql.connect(config)
-    try:
-        agent.ascended, agent.settled = True, False
-        agent.throne = reign.Throne(starts=agent.postmaster.starts, opened=let and not order.sync.k)
-        await sql.ask(connection, "SELECT pg_promote(false)")
-        with anyio.move_on_after(PROMOTION) as patience:
-            while True:
-                [[recovering]] = await sql.ask(connection, "SELECT pg_is_in_recovery()")
-                if not recovering:
-                    break
-                await anyio.sleep(0.005)
-        if patience.cancelled_caught:
-            raise Again(f"PostgreSQL is still in recovery after {PROMOTION:.0f} s")
-        [[file]] = await sql.ask(connection, "SELECT pg_walfile_name(pg_current_wal_insert_lsn())")
-    finally:
-        sql.drop(connection)
+    if with_reign(agent.memory, order) != agent.memory:
+        await agent.remember(**_reign(order))
+    agent.ascended, agent.settled = True, False
+    agent.throne = reign.Throne(starts=agent.postmaster.starts, opened=let and not order.sync.k)
+    ask = agent.observer.ask  # the connection that is kept: a new one takes its time on a busy machine
+    await ask("SELECT pg_promote(false)")
+    with anyio.move_on_after(PROMOTION) as patience:
+        while True:
+            [[recovering]] = await ask("SELECT pg_is_in_recovery()")
+            if not recovering:
+                break
+            await anyio.sleep(0.005)
+    if patience.cancelled_caught:
+        raise Again(f"PostgreSQL is still in recovery after {PROMOTION:.0f} s")
+    [[file]] = await ask("SELECT pg_walfile_name(pg_current_wal_insert_lsn())")
     timeline = int(file[:8], 16)
     if timeline != order.timeline:
         raise Refused(f"the promotion began timeline {timeline}, not {order.timeline} as the record says; not serving")
     agent.checkpoint_owed = True
     logger.info("promoted: timeline {} after {:.0f} ms", timeline, (anyio.current_time() - began) * 1000)
+    agent.publish()  # routers wait for nothing else
     try:
         await watching.look(agent, settings_too=False)
     except Again as exc:
