@@ -298,3 +298,37 @@ def test_a_primary_that_only_does_not_serve_yet_is_never_fenced_for_that() -> No
     armed = primary(of, serving=Serving.NONE)
     plan = told(of, world(of, armed, standby(of, "b"), not_serving_since=NOW - 60.0))
     assert not asked(plan)
+
+
+# a primary that is told to stop
+
+
+RESTING = record("abc", 2, sync="bc")
+
+
+def test_a_primary_that_is_told_to_stop_asks_for_a_successor_and_nothing_is_written_for_it() -> None:
+    assert asked(told(RESTING, whole(RESTING, a=primary(RESTING, "bc", leaving=True)))) == [("a", 2, True)]
+    ready = whole(RESTING, a=primary(RESTING, "bc", leaving=True, serving=Serving.NONE, yields=2))
+    assert asked(told(RESTING, ready)) == [("a", 2, False)]
+
+
+def test_its_successor_is_who_has_exactly_its_log() -> None:
+    stopped = gone(RESTING, settled=True, leaving=True)
+    other = whole(RESTING, a=stopped, not_serving_since=NOW - 0.1)
+    assert asked(told(RESTING, other))[:1] == [("b", 2, False)]
+    both = world(RESTING, stopped, promiser(RESTING, "b", 2), standby(RESTING, "c"), not_serving_since=NOW - 0.1)
+    new = written(told(RESTING, both))
+    assert (new.term, new.primary) == (2, "b/1")
+    assert "asked for by a, which is told to stop" in new.reason or "a has promised" in new.reason
+
+
+def test_who_is_told_to_stop_and_has_no_standby_has_no_successor_and_no_answer_is_written() -> None:
+    said = begun(world(RESTING, primary(RESTING, "", leaving=True)), RESTING, NOW)
+    assert not said.steps
+    assert any("told to stop, has no successor" in text for text in said.waits)
+
+
+def test_a_persons_wish_goes_before_that_of_a_primary_that_is_told_to_stop() -> None:
+    to_c = record("abc", 2, sync="bc", wish=wish("switchover", "c"))
+    stopped = gone(to_c, settled=True, leaving=True)
+    assert asked(told(to_c, whole(to_c, a=stopped, not_serving_since=NOW - 0.1)))[:1] == [("c", 2, False)]

@@ -82,3 +82,28 @@ def _incarnation(whole: Whole, member: str) -> str:
     found = whole.stage.container(whole.service(member))
     script = 'grep -o \'"incarnation": "[^"]*"\' /var/lib/pgswarm/agent/state.json | head -1'
     return whole.stage.docker("exec", found.id, "sh", "-c", script, node=found.node).strip()
+
+
+@pytest.mark.parametrize("how", ["stop", "update", "drain"])
+def test_a_primary_that_is_told_to_stop_is_handed_over(whole: Whole, how: str) -> None:
+    before = whole.primary()
+    found = whole.stage.container(whole.service(before))
+    node = whole.stage.nodes[found.node - 1]
+    other = next(number for number in (1, 2, 3) if number != found.node)
+    words = {
+        "stop": ("stop", found.id),
+        "update": ("service", "update", "--detach", "--force", whole.service(before)),
+        "drain": ("node", "update", "--availability", "drain", node),
+    }[how]
+    try:
+        with whole.writing() as writing:
+            whole.stage.docker(*words, node=found.node if how == "stop" else other)
+            after = whole.another_primary_than(before, node=other)
+            gap = writing.goes_on()
+            reason = str(whole.stage.status(CLUSTER, other)["reason"])
+            print(f"{how}: {gap.seconds:.3f} s, {before} to {after}: {reason}")
+        assert f"{before} has promised" in reason, "handed over, not lost"
+    finally:
+        if how == "drain":
+            whole.stage.docker("node", "update", "--availability", "active", node, node=other)
+    whole.stage.wait_healthy(CLUSTER, members=3)

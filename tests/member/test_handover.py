@@ -173,3 +173,45 @@ def _processes(member: Member) -> list[int]:
     pid = member.postmaster_pid
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [pid, *map(int, children)]
+
+
+async def test_a_primary_that_is_told_to_stop_serves_until_another_is_asked_and_stays_until_it_is_made(
+    stage: Stage,
+) -> None:
+    record = await stage.begun("a", "b")
+    a, b = stage.member("a"), stage.member("b")
+    record = await stage.claimed(record, "b")
+    a.signal(signal.SIGTERM)
+    leaving = await a.until("leaving", lambda report: report.leaving)
+    assert leaving.serving is Serving.PRIMARY
+    await make_ready(a, 2)
+    ended = await a.promise(2)
+    assert (ended.settled, ended.leaving) == (True, True)
+    promised = await b.promise(2)
+    assert promised.position == ended.position
+    record = succeed(record, promised)
+    await b.order(record, stage.contacts)
+    await a.order(record, stage.contacts)
+    assert await a.ended(deadline=5) == 0
+    assert "no successor" not in a.log
+    await b.until_primary()
+
+
+async def test_a_primary_that_is_told_to_stop_and_hears_nobody_stops_as_ever(stage: Stage) -> None:
+    record = await stage.begun("a", "b")
+    a = stage.member("a")
+    await stage.claimed(record, "b")
+    began = time.monotonic()
+    a.signal(signal.SIGTERM)
+    assert await a.ended(deadline=20) == 0
+    assert handover.BEGUN <= time.monotonic() - began < handover.BEGUN + 8
+    assert "no successor after 1.0 s" in a.log
+    assert "shut down" in a.control_data()
+
+
+async def test_a_primary_that_has_no_standby_stops_at_once(stage: Stage) -> None:
+    await stage.begun("a")
+    a = stage.member("a")
+    a.signal(signal.SIGTERM)
+    assert await a.ended(deadline=20) == 0
+    assert "a successor is asked for" not in a.log

@@ -153,6 +153,10 @@ class MemberReport(Message):
         default=0,
         description="the term for which it is about to hand over: checkpointed, and new clients are turned away",
     )
+    leaving: bool = Field(
+        default=False,
+        description="it reigns and was told to stop (SIGTERM), and waits a while for another to be made primary",
+    )
     in_force: InForce | None = None
     walsenders: tuple[Walsender, ...] = ()
     task: str = Field(default="", description="the Swarm task that this agent's container belongs to")

@@ -8,9 +8,13 @@
 There is no way back into the old term (C9): from 2 on, going back is the same write as going on, a new term for the old
 primary. The promise of the primary is a quorum by itself, so nothing is lost whatever `spec.durability` says.
 
+Who asks for it is a person, by a wish in the record, or the primary itself: told to stop (its container is updated,
+its node drained) it says so in its reports, and as long as it says so that is a wish like any other. Nothing of that is
+written down: with the agent its word is gone, and what is left is an ordinary ballot.
+
 A crash of the operator leaves: before 2, a primary that soon serves again because nobody went on (`yields` runs out
 in its agent); after 2, a promise in a report, from which any operator goes on here; without the wish, or once
-`HAND_OVER` is over, `ballot` goes on with what there is. Before this: a person's wish in the record. After it: orders.
+`HAND_OVER` is over, `ballot` goes on with what there is. Before this: a wish. After it: orders.
 """
 
 from __future__ import annotations
@@ -26,8 +30,10 @@ from pgswarm.core.world import World
 HAND_OVER = 5.0
 """Seconds from the primary's last service within which the candidate must be there; then the old primary goes on."""
 
-ROUTERS = 0.25
-"""Seconds that routers get to say that they hold new connections; they need a hundredth of that."""
+ROUTERS = 0.75
+"""Seconds that routers get to say that they hold new connections; they need a hundredth of that, on a machine with ten
+times too much to do more than a quarter (measured). Open sessions go on writing meanwhile, and a primary that nobody
+asks further takes clients again only after twice as long."""
 
 REPLAYED = 16 << 20
 """Bytes that a candidate may still have to replay when the primary is asked: what is left delays its promise."""
@@ -36,10 +42,15 @@ LOOK = 0.02
 """Seconds between two looks at routers that are about to hold."""
 
 
-def of_record(world: World, record: Record) -> Wish | None:
-    """The wish for a switchover that is in force."""
-    wish = record.wished(world.wall)
-    return wish if wish is not None and wish.kind == "switchover" else None
+def wished(world: World, record: Record, now: float) -> Wish | None:
+    """The wish for a switchover that is in force: a person's, or that of a primary which is told to stop."""
+    wish, primary = record.wished(world.wall), world.present(record.primary_member, now)
+    if wish is not None and wish.kind == "switchover":
+        return wish
+    if primary is None or not primary.leaving:
+        return None
+    by = f"{record.primary_member}, which is told to stop"
+    return Wish(id="", kind="switchover", term=record.term, by=by, until=world.wall)
 
 
 def is_under_way(world: World, record: Record, now: float) -> bool:
@@ -50,7 +61,7 @@ def is_under_way(world: World, record: Record, now: float) -> bool:
 
 def begun(world: World, record: Record, now: float) -> Plan:
     """Steps 1 and 2, or why it cannot be, or what is waited for first."""
-    wish, primary = of_record(world, record), world.present(record.primary_member, now)
+    wish, primary = wished(world, record, now), world.present(record.primary_member, now)
     if wish is None or primary is None or primary.promised > record.term:
         return NOTHING
     unheard = _unheard(world, record, wish, now)
@@ -58,6 +69,8 @@ def begun(world: World, record: Record, now: float) -> Plan:
         return Plan(waits=(f"{wish}: {', '.join(unheard)} has not been heard yet",), again=0.1)
     if refusal := refused(world, record, wish, primary, now):
         text = f"{wish} refused: {refusal}"
+        if wish is not record.wish:
+            return Plan(waits=(f"{wish.by}, has no successor: {refusal}",), again=0.3)
         return Plan(steps=(WriteRecord(record=record.answering(text), reason=text),))
     term, why = record.term + 1, f"{wish}, asked for by {wish.by}"
     if primary.yields == term:
@@ -87,7 +100,7 @@ def refused(world: World, record: Record, wish: Wish, primary: MemberReport, now
 
 def decided(world: World, record: Record, now: float) -> Plan | Incarnation | None:
     """Steps 3 and 4, once the primary has promised: what is to be done, or who wins, or None for an ordinary ballot."""
-    wish, own = of_record(world, record), world.present(record.primary_member, now)
+    wish, own = wished(world, record, now), world.present(record.primary_member, now)
     if wish is None or own is None or own.promised <= record.term or not record.is_held_by(own, record.primary):
         return None
     term, name = own.promised, record.primary_member

@@ -20,7 +20,7 @@ from loguru import logger
 
 from pgswarm import wire
 from pgswarm.core import duty
-from pgswarm.core.memory import Memory, Verdict, accept, accepted, consent
+from pgswarm.core.memory import Memory, Verdict, accept, consent
 from pgswarm.core.orders import Order, OrderMessage
 from pgswarm.core.reports import Data, MemberReport, Postgres, Problem, Progress, Role, Serving
 from pgswarm.core.wal import Position
@@ -80,14 +80,14 @@ class Agent:
         self.settled = False
         self.closed = False  # it was primary and was asked to shut down: its log's end may be known without a start
         self.yields = 0
+        self.leaving = self.readying = False  # told to stop, and waits for a successor; is making ready for one
         self.ascended = False  # pg_promote was sent to the postgres that is running
         self.throne: reign.Throne | None = None
         self.follow_failures = 0
         self.progress: Progress | None = None
         self.sight: Sight | None = None
         self.hearing = Hearing()
-        self.ending = False
-        self.checkpoint_owed = False
+        self.ending = self.checkpoint_owed = False
         self.version = version
         self._sealed = sealed
         self.pending_restart: tuple[str, ...] = ()
@@ -105,8 +105,7 @@ class Agent:
         self._poke = anyio.Event()
         self._changed = anyio.Event()
         self._setbacks = Setbacks()
-        self.refused_digest = ""
-        self._why = ""
+        self.refused_digest = self._why = ""
         if sealed:
             logger.error("{}", sealed)
             self.problems["sealed"] = Problem(code="foreign-data", text=sealed)
@@ -127,7 +126,7 @@ class Agent:
                 logger.warning("order refused: {}", verdict.reason)
                 return wire.Answer(accepted=False, reason=verdict.reason, report=self._report)
             known = self.memory.circumstances.contacts
-            renewed = accepted(self.memory, order, message.circumstances)
+            renewed = act.accepted(self, order, message.circumstances)
             is_new = self.memory.order is None or order.key != self.memory.order.key
             if renewed != self.memory:
                 try:
@@ -324,7 +323,8 @@ class Agent:
             tasks.start_soon(grant.keep, self)
 
     async def end(self) -> None:
-        """SIGTERM: no further work, and a fast shutdown."""
+        """SIGTERM: a successor, if there can be one; then no further work, and a fast shutdown."""
+        await handover.leave(self)
         self.ending = True
         if self._job is not None:
             self._job.cancel()

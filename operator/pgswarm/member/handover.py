@@ -6,6 +6,10 @@ it serves again by itself. Then the promise is asked for (`Agent.take_promise`),
 connections that are just being made are let through: whom PostgreSQL has begun to greet it shall greet, not refuse.
 
 Sessions that are open go on writing through all of this; they end with the shutdown.
+
+A primary whose container is told to stop asks for all this itself (`leave`): it says so in its reports, goes on
+serving, and stops once the next term has begun. Nobody need answer: if no operator begins within `BEGUN`, or nothing
+has come of it within `LEAVE`, it shuts down as any member does, and its last word is where its log ends.
 """
 
 from __future__ import annotations
@@ -17,8 +21,9 @@ from typing import TYPE_CHECKING
 import anyio
 from loguru import logger
 
+from pgswarm.core.claim import streamer
 from pgswarm.core.memory import consent
-from pgswarm.core.reports import MemberReport
+from pgswarm.core.reports import MemberReport, Postgres
 from pgswarm.errors import Again, Refused
 from pgswarm.member import reign
 from pgswarm.member.postmaster import Postmaster
@@ -34,6 +39,14 @@ PATIENCE = 15.0
 
 SHORT = 0.5
 """Seconds: after a checkpoint that was shorter than this the shutdown's is short as well."""
+
+BEGUN = 1.0
+"""Seconds that an operator gets to begin when this primary is told to stop; it takes a tenth of that. Clients are
+served meanwhile. Nobody may hear it: where Swarm has put another container in its place, operators look at that one."""
+
+LEAVE = 10.0
+"""Seconds for the whole hand-over of a primary that is told to stop: with the shutdown after it (act.LAST_STOP, and an
+immediate one) less than the 60 s of grace that its service has."""
 
 GREETING = 0.25
 """Seconds at most for connections that are being made."""
@@ -54,15 +67,12 @@ async def make_ready(agent: Agent, cluster: str, term: int) -> MemberReport:
     if agent.reigns() is None:
         raise Refused(f"{agent.config.member} is not primary: there is nothing to hand over")
     began = anyio.current_time()
-    took = PATIENCE
-    with anyio.move_on_after(PATIENCE):
-        while took > SHORT:
-            at = anyio.current_time()
-            try:
-                await reign.checkpoint(agent.config)
-            except Again as exc:
-                raise Refused(exc.reason) from exc
-            took = anyio.current_time() - at
+    agent.readying = True
+    agent.notify()
+    try:
+        took = await _checkpoints(agent)
+    finally:
+        agent.readying = False
     if took > SHORT:
         raise Refused(f"checkpoints take longer than {PATIENCE:.0f} s here: a shutdown would, too")
     if agent.reigns() is None or agent.memory.promised >= term:
@@ -74,6 +84,24 @@ async def make_ready(agent: Agent, cluster: str, term: int) -> MemberReport:
     return agent.report
 
 
+async def leave(agent: Agent) -> None:
+    """Told to stop: if it reigns and somebody could follow, stay until the next term has begun, `LEAVE` at most."""
+    if agent.reigns() is None or not _has_heir(agent):
+        return
+    logger.info("told to stop: a successor is asked for")
+    agent.leaving = True
+    agent.publish()
+    began = anyio.current_time()
+    while not _is_over(agent):
+        until = began + (LEAVE if _is_begun(agent) else BEGUN)
+        if anyio.current_time() >= until:
+            logger.warning("no successor after {:.1f} s: PostgreSQL is shut down without one", until - began)
+            break
+        with anyio.move_on_after(until - anyio.current_time()):
+            await agent.changed()
+    agent.leaving = False
+
+
 async def greeted(postmaster: Postmaster) -> None:
     """Wait until no client is being greeted any more, `GREETING` at most."""
     calm = 0
@@ -82,6 +110,41 @@ async def greeted(postmaster: Postmaster) -> None:
             calm = 0 if is_greeting(pid) else calm + 1
             if calm < CALM:
                 await anyio.sleep(POLL)
+
+
+def _has_heir(agent: Agent) -> bool:
+    """Does another member stream from here?"""
+    order, sight = agent.order, agent.sight
+    if order is None or sight is None:
+        return False
+    return any(row.state == "streaming" and streamer(row.name) in order.peers for row in sight.walsenders)
+
+
+def _is_begun(agent: Agent) -> bool:
+    """Has an operator taken it up: is it made ready, ready, or has it promised?"""
+    return agent.readying or agent.yields > 0 or agent.memory.bound is None
+
+
+def _is_over(agent: Agent) -> bool:
+    """Is there nothing to wait for: another has been made primary, or PostgreSQL has ended in another way?"""
+    order = agent.order
+    if order is None:
+        return False  # promised: where its log ends is asked for, and whoever decides says so with an order
+    return order.role != "primary" or agent.postmaster.state in (Postgres.STOPPED, Postgres.CRASHED)
+
+
+async def _checkpoints(agent: Agent) -> float:
+    """Checkpoint until one is short; the seconds that the last one took."""
+    took = PATIENCE
+    with anyio.move_on_after(PATIENCE):
+        while took > SHORT:
+            at = anyio.current_time()
+            try:
+                await reign.checkpoint(agent.config)
+            except Again as exc:
+                raise Refused(exc.reason) from exc
+            took = anyio.current_time() - at
+    return took
 
 
 def is_greeting(pid: int) -> bool:

@@ -68,6 +68,7 @@ def report(agent: Agent, now: float, sequence: int) -> MemberReport:
         settled=agent.is_settled(),
         answers=answers(agent, now),
         yields=agent.yields if agent.role is Role.PRIMARY else 0,
+        leaving=agent.leaving,
         in_force=agent.throne.in_force if agent.throne and agent.role is Role.PRIMARY else None,
         walsenders=sight.walsenders if sight else (),
         task=agent.config.task,

@@ -5,7 +5,7 @@ What is real: every decision (`core.duty`, `core.memory`: accept, consent, pause
 
     member/agent, handover     here, answering          act, settle          acting
     telling, watching          telling                  reign, ruling        reigning
-    neighbours, slots          neighbours           grant, deadman       leave
+    neighbours, slots          neighbours
 
 The order of their steps is kept, above all which word is durable before which deed; each step takes time and can be
 its last. Whoever changes those modules changes these.
@@ -26,7 +26,7 @@ from pgswarm.errors import Again, Failure, Refused
 from pgswarm.member.hearing import Hearing
 from pgswarm.member.neighbours import ALONE_EVERY
 from pgswarm.member.watching import LOOK_BUSY, LOOK_REST
-from pgswarm.sim import acting, leave, neighbours, reigning, telling
+from pgswarm.sim import acting, answering, neighbours, reigning, telling
 from pgswarm.sim.clock import Job, Running, Signal, Timer
 from pgswarm.sim.postgres import Postgres
 from pgswarm.sim.speech import Speaker
@@ -46,7 +46,7 @@ class Agent:
     def __init__(self, site: Site, container: Container) -> None:
         self.site, self.container = site, container
         self.name, self.node, self.volume = container.member, container.node, container.volume
-        self.process = site.process(f"agent {self.name}", self.node)
+        self.process = site.process(f"agent {self.name}")
         self.speaker = Speaker(site, self.node, self._heard_by)
         self.boot = f"{site.rng.getrandbits(32):08x}"
         self.memory: Memory = container.volume.memory
@@ -58,6 +58,7 @@ class Agent:
         self.upstream: duty.Upstream | None = None
         self.position: Position | None = None
         self.settled = self.closed = self.ascended = self.ending = self.checkpoint_owed = False
+        self.leaving = self.readying = False
         self.throne: reigning.Throne | None = None
         self.follow_failures = 0
         self.progress: Progress | None = None
@@ -65,7 +66,6 @@ class Agent:
         self.hearing = Hearing()
         self.neighbours = neighbours.Neighbours(self)
         self.slots = neighbours.Slots(self)
-        self.leave = leave.Leave(self)
         self.seen_at: float | None = None
         self.streaming = False
         self.walsenders: tuple[Walsender, ...] = ()
@@ -100,7 +100,7 @@ class Agent:
         self.problems.pop("locked", None)
         self.locked = True
         self.memory = self.volume.memory
-        self.began_at = self.leave.began_at = self.process.now
+        self.began_at = self.process.now
         self.site.story(self.name, f"agent begins at {self.container.address}: {_held(self.memory)}")
         self.look()
         self.wake()
@@ -129,9 +129,11 @@ class Agent:
             postgres.follow(address, application_name(self.memory.incarnation, order.term))
 
     def end(self) -> None:
-        """SIGTERM: no further work, and a fast shutdown; then the process ends."""
-        if self.ending:
-            return
+        """SIGTERM: a successor, if there can be one; then no further work, a fast shutdown, and the process ends."""
+        if not self.ending and not self.leaving:
+            self.process.run(answering.leave(self), lambda failure: self._end())
+
+    def _end(self) -> None:
         self.ending = True
         if self.job is not None:
             self.job.cancel()
@@ -153,7 +155,7 @@ class Agent:
     def report(self) -> MemberReport:
         if self._report is None:
             self._words = telling.words(self)
-            self._report = MemberReport(sequence=1, clock=self.process.now, **self._words)
+            self._report = MemberReport(sequence=1, **self._words)
         return self._report
 
     def publish(self) -> None:
@@ -165,8 +167,7 @@ class Agent:
         if words == self._words:
             return
         self._words = words
-        moment = {"sequence": before.sequence + 1, "clock": self.process.now}
-        self._report = report = before.model_copy(update={**words, **moment})
+        self._report = report = before.model_copy(update={**words, "sequence": before.sequence + 1})
         if before.serving is not report.serving:
             self.site.story(self.name, f"serves {report.serving.value} ({report.role.value})", key=True)
         self.speaker.say(self._report)
@@ -177,7 +178,6 @@ class Agent:
         self.reign.follow()
         self.slots.turn()
         self.neighbours.turn()
-        self.leave.turn()
 
     def stirred(self) -> None:
         """PostgreSQL changed: everybody is to look again."""
@@ -282,7 +282,7 @@ class Agent:
         if self.ending or self.job is not None or not self.locked:
             return
         now = self.process.now
-        action = duty.duty(self._facts(), now)
+        action = duty.duty(self.facts(), now)
         if type(action) is self._failed and now < self._not_before:
             action = duty.Rest(reason=f"{action.reason} (again in a moment)", until=self._not_before)
         self.why = action.reason
@@ -335,7 +335,7 @@ class Agent:
             self.progress = None
         self.wake()
 
-    def _facts(self) -> duty.Facts:
+    def facts(self) -> duty.Facts:
         order, postgres = self.order, self.postgres
         contacts = self.memory.circumstances.contacts
         return duty.Facts(

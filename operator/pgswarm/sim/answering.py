@@ -7,16 +7,20 @@ whatever is being done for an older word is cancelled, then the answer.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pgswarm import wire
-from pgswarm.core.memory import Verdict, accept, accepted, consent
+from pgswarm.core import duty
+from pgswarm.core.claim import streamer
+from pgswarm.core.memory import accept, accepted, consent
 from pgswarm.core.orders import OrderMessage
 from pgswarm.core.reports import MemberReport
+from pgswarm.core.reports import Postgres as State
 from pgswarm.errors import Failure, Refused
+from pgswarm.member.act import with_reign
 from pgswarm.member.agent import PROMISE_PATIENCE
-from pgswarm.member.handover import READY
-from pgswarm.sim import leave
+from pgswarm.member.handover import BEGUN, LEAVE, READY
 from pgswarm.sim.clock import Job
 
 if TYPE_CHECKING:
@@ -37,13 +41,14 @@ def _take_order(agent: Agent, message: OrderMessage, answer: Callable[[wire.Answ
     yield from agent.alone()
     try:
         verdict = accept(agent.memory, order)
-        if verdict.ok and (why := agent.leave.refused(order)):
-            verdict = Verdict(ok=False, reason=why)
         if not verdict.ok:
             answer(wire.Answer(accepted=False, reason=verdict.reason, report=agent.report))
             return
         known = agent.memory.circumstances.contacts
         renewed = accepted(agent.memory, order, message.circumstances)
+        at_once = duty.duty(replace(agent.facts(), memory=renewed, heeded=True), agent.process.now)
+        if isinstance(at_once, duty.Promote):
+            renewed = with_reign(renewed, order)
         is_new = agent.memory.order is None or order.key != agent.memory.order.key
         if renewed != agent.memory:
             try:
@@ -54,7 +59,6 @@ def _take_order(agent: Agent, message: OrderMessage, answer: Callable[[wire.Answ
         agent.neighbours.told(known, message.circumstances.contacts)
         first = agent.heeded != order.key
         agent.heeded = order.key
-        agent.leave.guard()
     finally:
         agent.release()
     agent.digest = message.circumstances.settings.digest
@@ -80,25 +84,16 @@ def take_promise(
         agent.process.run(_take_promise(agent, request, answer), agent.site.ledger.bug)
 
 
-def take_consent(agent: Agent, request: wire.ConsentRequest, answer: Callable[[wire.Answer], object]) -> None:
-    """Another member's primary asks whether it may write on without an operator."""
-    if not agent.locked:
-        answer(wire.Answer(accepted=False, reason="locked: another container holds the volume"))
-        return
-
-    def job() -> Job:
-        answer((yield from leave.lend(agent, request)))
-
-    agent.process.run(job(), agent.site.ledger.bug)
-
-
 def _make_ready(agent: Agent, request: wire.PromiseRequest, answer: Callable[[MemberReport | Failure], object]) -> Job:
     """Before a hand-over: checkpoint, then turn new clients away for a while (member/handover)."""
     verdict = consent(agent.memory, request.cluster, request.term)
     if not verdict.ok or agent.reigns() is None:
         answer(Refused(verdict.reason if not verdict.ok else f"{agent.name} is not primary"))
         return
+    agent.readying = True
+    agent.notify()
     yield agent.site.draw(0.02, 0.4, rare=3.0)
+    agent.readying = False
     if agent.postgres.answers:
         agent.postgres.checkpoint()
     if agent.reigns() is None or agent.memory.promised >= request.term:
@@ -109,6 +104,27 @@ def _make_ready(agent: Agent, request: wire.PromiseRequest, answer: Callable[[Me
     agent.publish()
     agent.process.after(READY, _stay, agent, request.term)
     answer(agent.report)
+
+
+def leave(agent: Agent) -> Job:
+    """Told to stop: stay until the next term has begun, if this one reigns and somebody could follow."""
+    order = agent.reigns()
+    heirs = [one for one in agent.walsenders if one.state == "streaming"]
+    if order is None or not any(streamer(one.name) in order.peers for one in heirs):
+        return
+    agent.leaving = True
+    agent.site.story(agent.name, "is told to stop: a successor is asked for", key=True)
+    agent.publish()
+    began = agent.process.now
+    while True:
+        held, over = agent.order, agent.postgres.state in (State.STOPPED, State.CRASHED)
+        if held is not None and (held.role != "primary" or over):
+            break
+        left = began + (LEAVE if agent.readying or agent.yields or held is None else BEGUN) - agent.process.now
+        if left <= 0:
+            break
+        yield (agent.changed, max(0.001, left))
+    agent.leaving = False
 
 
 def _stay(agent: Agent, term: int) -> None:

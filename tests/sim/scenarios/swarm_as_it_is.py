@@ -33,8 +33,8 @@ def no_quorum_and_no_operator(play: Play) -> None:
     before = play.acknowledged
     play.never("it stops serving", lambda: not play.serves("pg-1"), during=30.0)
     play.expect("writes went on", play.acknowledged > before + 100)
-    play.rest()
     play.expect("nothing was promoted", play.record.timeline == 1)
+    play.rest()
 
 
 def a_heartbeat_blip(play: Play) -> None:

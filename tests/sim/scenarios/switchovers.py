@@ -63,3 +63,26 @@ def the_operator_dies_in_the_middle(play: Play) -> None:
         play.faults.kill_operator()
     play.until("somebody serves", lambda: play.record.term == 2 and play.serves(play.primary), within=20)
     play.rest()
+
+
+def told_to_stop(play: Play) -> None:
+    """moby: `service update`, `node update --availability drain` and a reboot end a container by SIGTERM, whatever is
+    in it. The primary says so and goes on serving until another is made primary by a switchover; nobody asked for one.
+    """
+    play.begin(members=3, operators=3, pace=0.05)
+    play.faults.stop_container("pg-1")
+    play.until("another serves", lambda: play.record.term == 2 and play.serves(play.primary), within=5)
+    play.expect("handed over, not lost", "told to stop" in play.record.reason or "promised" in play.record.reason)
+    play.rest()
+
+
+def told_to_stop_with_nobody_to_hear_it(play: Play) -> None:
+    """The same, and no operator answers: it serves for a moment more, then shuts down in order and says so; who hears
+    it late decides by an ordinary ballot.
+    """
+    play.begin(members=2, operators=1, pace=0.1)
+    for operator in play.site.operators:
+        operator.process.freeze()
+    play.faults.stop_container("pg-1")
+    play.until("it has ended", lambda: not play.serves("pg-1"), within=2)
+    play.rest()
