@@ -15,6 +15,8 @@ import pytest
         (["failover", "--accept-data-loss", "--to", "pg-1"], "leave --to away"),
         (["switchover", "--timeout", "0"], "timeout"),
         (["switchover", "--secret-file", "/nowhere"], "does not exist"),
+        (["pause", "--for", "soon"], "'soon' is no length of time: say 90s, 15m, 2h or 1d"),
+        (["pause", "--for", "0m"], "no length of time"),
     ],
 )
 def test_words_that_contradict_each_other_are_bad_input(words: list[str], why: str) -> None:
@@ -22,6 +24,12 @@ def test_words_that_contradict_each_other_are_bad_input(words: list[str], why: s
     ran = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False, stdin=subprocess.DEVNULL)
     assert ran.returncode == 2, ran.stderr
     assert why in ran.stderr
+
+
+def test_a_pause_says_first_what_it_means_and_a_dry_run_asks_nobody() -> None:
+    command = [sys.executable, "-c", "from pgswarm.cli import main; main()", "pause", "--dry-run"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    assert "a primary that is lost is missed until somebody resumes" in ran.stdout
 
 
 @pytest.mark.parametrize("verb", ["switchover", "failover"])

@@ -3,38 +3,19 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
 
 import pytest
+from tests.configs import Configs
 from tests.core.builders import document, record, wish
 
 from pgswarm.core import chronicle
-from pgswarm.ports.records import SwarmRecords
 
 pytestmark = pytest.mark.anyio
 
 
-class Store:
-    """Swarm's configs, as an engine would answer; no more of it than a record needs."""
-
-    def __init__(self) -> None:
-        self.raw: list[dict[str, Any]] = []
-
-    async def get(self, path: str, **_: Any) -> list[dict[str, Any]]:
-        return self.raw
-
-    async def post(self, path: str, body: dict[str, Any], *, doing: str, version: int = 0) -> dict[str, Any]:
-        if path == "/configs/create":
-            self.raw = [{"ID": "c1", "Version": {"Index": 1}, "Spec": body}]
-        else:
-            spec = {**self.raw[0]["Spec"], "Labels": body["Labels"]}
-            self.raw = [{"ID": "c1", "Version": {"Index": version + 1}, "Spec": spec}]
-        return {"ID": "c1"}
-
-
 async def test_an_event_is_noted_with_the_record_and_nothing_else_is() -> None:
-    store: Any = Store()
-    records = SwarmRecords(store)
+    store = Configs()
+    records = store.records()
     made = await records.create("main", document(), edited_at=1.0, source="node1:main.yaml")
     assert made.chronicle == ""
     first = await records.write(made, record=record(revision=1))
@@ -51,8 +32,8 @@ async def test_an_event_is_noted_with_the_record_and_nothing_else_is() -> None:
 
 
 async def test_editing_the_document_leaves_the_chronicle_as_it_is() -> None:
-    store: Any = Store()
-    records = SwarmRecords(store)
+    store = Configs()
+    records = store.records()
     made = await records.create("main", document(), edited_at=1.0, source="node1:main.yaml")
     first = await records.write(made, record=record(revision=1))
     edited = await records.write(first, document=document(2), edited_at=2.0)

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from pgswarm.cli import agents, cluster, documents, failures, history, wishes
+from pgswarm.cli import agents, cluster, documents, failures, history, pause, wishes
 
 app = typer.Typer(
     name="pgswarm",
@@ -28,6 +28,7 @@ app = typer.Typer(
 documents.declare(app)
 cluster.declare(app)
 wishes.declare(app)
+pause.declare(app)
 history.declare(app)
 agents.declare(app)
 

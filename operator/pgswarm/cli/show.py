@@ -15,7 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from pgswarm.core.chronicle import Event
+from pgswarm.core.chronicle import REIGNS, Event
 from pgswarm.core.status import MemberStatus, RouterStatus, Status, StepStatus
 
 if TYPE_CHECKING:
@@ -41,7 +41,15 @@ def statuses(many: Iterable[Status]) -> Group:
 
 def status(one: Status) -> Group:
     """One cluster."""
-    colour = GOOD if one.healthy else WAITING if "serves" in one.summary else BAD
+    colour = (
+        WAITING
+        if one.paused and "serves;" in one.summary
+        else GOOD
+        if one.healthy
+        else WAITING
+        if "serves" in one.summary
+        else BAD
+    )
     head = Text.assemble((one.cluster, "bold"), "  ", (one.summary, colour))
     lines: list[RenderableType] = [head]
     if one.term is not None:
@@ -105,7 +113,7 @@ def events(many: Iterable[Event]) -> Group:
     lines: list[RenderableType] = []
     for one in many:
         colour = BAD if one.lost or one.kind == "refused" else ""
-        what = f"term {one.term:<3} {one.kind}" + ("" if one.kind == "refused" else f": {one.primary}")
+        what = f"term {one.term:<3} {one.kind}" + (f": {one.primary}" if one.kind in REIGNS else "")
         lines.append(Text.assemble((moment(one.at), "dim"), "  ", (what, colour)))
         lines += [_indented(one.text, 4)] if one.text else []
         lines += [_indented(one.lost, 4, BAD)] if one.lost else []

@@ -8,7 +8,6 @@ wants `--yes`. Both work from any manager's shell (`elsewhere`).
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +17,7 @@ import typer
 from pgswarm.cli import elsewhere
 from pgswarm.cli.agents import Secret, options
 from pgswarm.cli.failures import FAILED, BadInput
+from pgswarm.cli.person import who
 
 if TYPE_CHECKING:
     from pgswarm.core.proposal import Kind, Proposal
@@ -52,7 +52,7 @@ def switchover(
 
     Exit code 0: done. 1: refused or not done, with the reason. 2: the words are wrong.
     """
-    by = by or _who()
+    by = by or who()
     if elsewhere.is_needed(secret_file):
         words = ["switchover", *_given("--to", to), *_given("--cluster", cluster), "--timeout", str(timeout)]
         raise typer.Exit(elsewhere.carry([*words, "--by", by, *(["--dry-run"] if dry_run else [])]))
@@ -93,7 +93,7 @@ def failover(
     if to and accept_data_loss:
         raise BadInput("with --accept-data-loss the furthest member is primary: leave --to away")
     kind: Kind = "accept-loss" if accept_data_loss else "failover"
-    by = by or _who()
+    by = by or who()
     if not elsewhere.is_needed(secret_file):
         _do(kind, to, named, cluster, timeout, secret_file, by, dry_run=dry_run, yes=yes, as_json=as_json)
         return
@@ -183,15 +183,3 @@ def _fail(text: str) -> None:
 
 def _given(option: str, value: str | None) -> list[str]:
     return [option, value] if value else []
-
-
-def _who() -> str:
-    """Who asks, as the record shall name them."""
-    import getpass
-    import socket
-
-    try:
-        name = os.environ.get("SUDO_USER") or getpass.getuser()
-    except (KeyError, OSError):
-        name = "somebody"
-    return f"{name}@{socket.gethostname()}"

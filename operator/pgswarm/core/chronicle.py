@@ -2,9 +2,9 @@
 
 The record knows who reigned in which order (its lineage) and no time of day, because nothing that is decided may hang
 on one. People ask *when*. So whoever writes the record into Swarm's store notes there, in the same write, what it
-changed that a person would call an event: a first primary, a new term, a wish that was refused. The note is a label of
-its own: `World` does not contain it, so no rule can come to depend on it, and one that cannot be read costs a few
-lines of history and stops nothing.
+changed that a person would call an event: a first primary, a new term, a wish that was refused, a pause. The note is a
+label of its own: `World` does not contain it, so no rule can come to depend on it, and one that cannot be read costs a
+few lines of history and stops nothing.
 
 Written by `ports/records` with every write; read by `pgswarm history`, which fills what is missing from the lineage.
 """
@@ -26,6 +26,10 @@ LONGEST = 400
 """Characters of one event's text: a hundred of them must have room in the labels of a Swarm object."""
 
 
+REIGNS = frozenset({"began", "new primary", "same primary", "term raised"})
+"""Kinds of events with which a term begins."""
+
+
 class Event(Message):
     """One thing that happened, as it is kept."""
 
@@ -33,7 +37,7 @@ class Event(Message):
     term: int
     primary: str = Field(description="the member that is primary after it")
     timeline: int = 1
-    kind: str = Field(description="began, new primary, same primary, term raised, refused")
+    kind: str = Field(description="began, new primary, same primary, term raised, refused, paused, resumed")
     text: str = Field(default="", description="why, in the words of the log")
     lost: str = Field(default="", description="what a failover gave up; empty if nothing")
 
@@ -71,12 +75,12 @@ def history(record: Record | None, chronicle: str) -> tuple[Event, ...]:
     if record is None:
         return noted
     lost = {loss.term: str(loss) for loss in record.losses}
-    begun = {event.term for event in noted if event.kind != "refused"}
+    begun = {event.term for event in noted if event.kind in REIGNS}
     silent = [event for event in _of_lineage(record) if event.term not in begun]
     told = sorted((*silent, *noted), key=lambda event: (event.term, event.at or 0.0))
     return tuple(
         event.model_copy(update={"lost": lost[event.term][:LONGEST]})
-        if event.term in lost and event.kind != "refused"
+        if event.term in lost and event.kind in REIGNS
         else event
         for event in told
     )
@@ -88,6 +92,8 @@ def _kind(before: Record | None, after: Record) -> str:
         return "began"
     if after.term != before.term:
         return _succession(before.primary, before.timeline, after.primary, after.timeline)
+    if after.pause != before.pause:
+        return "paused" if after.pause is not None else "resumed"
     if after.answered is not None and after.answered != before.answered and not after.answered.done:
         return "refused"
     return ""

@@ -7,6 +7,7 @@ from the record as it is and never wait for what it will be.
     newer        somebody has seen a newer record than we: read again, or stop and call a person
     first        no record yet: begin
     wishes       what a person asked for is over, or cannot be: it is answered
+    pause        a person wants nothing changed: of what follows only what a running reign needs
     failover     the primary is lost, or a person says so: ballot, succession after a grant, or loss that is accepted
     raise        a needless ballot left promises behind
     grow         the record learns of the system and of new members
@@ -25,7 +26,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pgswarm.core import ballot, bootstrap, durability, granting, lapse, loss, switchover, telling, upkeep
+from pgswarm.core import ballot, bootstrap, durability, granting, lapse, loss, pausing, switchover, telling, upkeep
 from pgswarm.core.record import Grant, Record
 from pgswarm.core.steps import NOTHING, Plan, ReadRecord, StoreDocument, WriteRecord
 from pgswarm.core.wish import Wish
@@ -58,7 +59,9 @@ def plan(world: World, now: float) -> Plan:
         return newer
     said = _record_rules(world, record, now).and_then(taken_over).and_then(telling.orders(world, record, now))
     said = said.and_then(granting.given(world, record, now))
-    return said if taken_over.steps else said.and_then(upkeep.upkept(world, record, now))
+    if taken_over.steps:
+        return said
+    return said.and_then(pausing.withheld(upkeep.upkept(world, record, now), pausing.in_force(world)))
 
 
 def _own_word(world: World, now: float) -> Plan:
@@ -77,6 +80,11 @@ def _record_rules(world: World, record: Record, now: float) -> Plan:
     wish = record.wished(world.wall)
     if record.wish is not None and wish is None:
         return _answer(record, f"{record.wish}: not done in the time that was given: {primary.reason}")
+    pause = pausing.in_force(world)
+    if pause is not None and not pausing.has_begun(world, record, now):
+        if wish is not None:
+            return _answer(record, f"{wish} refused: {pause}; {pausing.RESUME}")
+        return pausing.reign(world, record, primary, pause, now)
     heard = world.present(record.primary_member, now) is not None  # who is not judged yet may be lost
     if wish is not None and wish.kind == "accept-loss" and heard and not (primary.lost or primary.coming):
         return _answer(record, f"{wish} refused: {primary.reason}, so nothing needs to be lost")
@@ -127,9 +135,8 @@ def _document(world: World) -> Plan:
     if world.stored and found.document == world.document:
         return NOTHING
     reason = f"{found.source} was edited" if world.stored else f"{found.source} describes a new cluster"
-    return Plan(
-        steps=(StoreDocument(document=found.document, edited_at=found.edited_at, source=found.source, reason=reason),)
-    )
+    step = StoreDocument(document=found.document, edited_at=found.edited_at, source=found.source, reason=reason)
+    return pausing.withheld(Plan(steps=(step,)), pausing.in_force(world))
 
 
 def _newer(world: World, record: Record, now: float) -> Plan:

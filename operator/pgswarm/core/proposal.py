@@ -47,6 +47,8 @@ def propose(
     if unknown:
         refusal = f"there is no member {', '.join(unknown)}; there is: {', '.join(record.members)}"
         return Proposal(cluster=world.cluster, kind=kind, lines=(), refusal=refusal)
+    if (pause := record.paused(world.wall)) is not None:
+        return Proposal(cluster=world.cluster, kind=kind, lines=(), refusal=f"{pause}; `pgswarm resume` first")
     match kind:
         case "switchover":
             lines, refusal = _switchover(world, record, wish, now)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from pgswarm.core import lapse, steps
+from pgswarm.core import lapse, pausing, steps
 from pgswarm.core.base import Message
 from pgswarm.core.claim import Claim, member_of
 from pgswarm.core.explain import Explanation, explained
@@ -80,6 +80,7 @@ class Status(Message):
     last_change: str = Field(default="", description="why the record was last written")
     wish: str = Field(default="", description="what a person asked for and is not done yet")
     answer: str = Field(default="", description="what came of the last wish")
+    paused: str = Field(default="", description="who wants nothing changed, and why; empty if nobody does")
     explanation: Explanation = Field(default=Explanation(), description="why it is so; drawn by `pgswarm explain`")
 
 
@@ -97,6 +98,7 @@ def status_of(
     members = tuple(_member(world, record, name, now) for name in _names(world, record))
     routers = tuple(_router(world, name, now) for name in sorted(world.routers))
     serving = record is not None and _serves(world, record, now)
+    pause = pausing.in_force(world)
     return Status(
         cluster=world.cluster,
         summary=_summary(world, record, plan, serving),
@@ -117,6 +119,7 @@ def status_of(
         last_change=record.reason if record else "",
         wish=f"{record.wish}, asked for by {record.wish.by}" if record and record.wish else "",
         answer=record.answered.text if record and record.answered else "",
+        paused=str(pause) if pause else "",
         explanation=explained(world, record, plan, now) if record else Explanation(),
     )
 
@@ -153,6 +156,8 @@ def _summary(world: World, record: Record | None, plan: steps.Plan, serving: boo
         return f"the record cannot be read: {world.record.why}"
     if record is None:
         return "being created" if world.document else "no document"
+    if serving and (pause := pausing.in_force(world)) is not None:
+        return f"{record.primary_member} serves; {pause}"
     if serving:
         going_on = "all is as the document says" if plan.at_rest else "not yet as the document says"
         return f"{record.primary_member} serves; {going_on}"

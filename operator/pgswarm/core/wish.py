@@ -7,6 +7,8 @@ one moment: a new term or that moment ends it, whatever came of it, so no wish i
 forgotten. What came of it stays in the record as its *answer*, until the next one is answered.
 
 Who fulfils it: `switchover` and `loss`; `plan` asks them.
+
+A *pause* is no wish, because it has no end of its own: it is a state that a person puts the cluster into (`pausing`).
 """
 
 from __future__ import annotations
@@ -54,3 +56,15 @@ class Answered(Value):
     kind: str
     done: bool
     text: str = Field(description="what happened, or why it was refused")
+
+
+class Pause(Value):
+    """A person's word that nothing shall be changed for a while; what that means is `pausing`."""
+
+    by: str = Field(default="somebody", description="who asked, for people")
+    why: str = Field(default="", description="for people")
+    since: float = Field(description="seconds since the epoch, for people")
+    until: float | None = Field(default=None, description="seconds since the epoch; None: until it is resumed")
+
+    def __str__(self) -> str:
+        return f"paused by {self.by}" + (f" ({self.why})" if self.why else "")

@@ -7,12 +7,16 @@ as the operator's writes; the operators see it by their next listing, which Dock
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+from pgswarm.core.record import Record
 from pgswarm.core.stored import Stored
-from pgswarm.errors import Refused
+from pgswarm.errors import Conflict, Refused
 from pgswarm.ports.records import Records, SwarmRecords
 from pgswarm.ports.swarm import DockerSwarm
+
+TRIES = 5
+"""Times that others may write first; each time it is read and thought about again."""
 
 
 async def here() -> Records:
@@ -43,3 +47,20 @@ def chosen(known: Mapping[str, object], cluster: str | None) -> str:
     if cluster not in known:
         raise Refused(f"there is no cluster {cluster!r} in this Swarm; there is: {names}")
     return cluster
+
+
+async def amended(records: Records, cluster: str | None, change: Callable[[Record], Record | None]) -> Stored:
+    """Write the record as `change` makes it of the newest one; None leaves it as it is. Raises Failure."""
+    for tried in range(TRIES):
+        stored = await one(records, cluster)
+        if stored.record is None:
+            raise Refused(f"{stored.cluster} is being created: it has no record yet")
+        changed = change(stored.record)
+        if changed is None:
+            return stored
+        try:
+            return await records.write(stored, record=changed)
+        except Conflict:
+            if tried == TRIES - 1:
+                raise
+    raise AssertionError("the last try ends above")

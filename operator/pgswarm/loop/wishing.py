@@ -74,6 +74,8 @@ async def spoken(
             break  # a write whose outcome was not known has happened after all
         if record.wished(time.time()) is not None:
             raise Refused(f"{record.wish} is asked for already, by {record.wish.by if record.wish else 'somebody'}")
+        if (pause := record.paused(time.time())) is not None:
+            raise Refused(f"{pause}; `pgswarm resume` first")
         wish = Wish(id=ident, kind=kind, term=record.term, to=to, dead=dead, by=by, until=until)
         try:
             await records.write(stored, record=record.amended(f"{wish}, asked for by {by}", wish=wish))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pgswarm.core.orders import OrderMessage
 from pgswarm.core.record import Record
 from pgswarm.core.stored import Stored
-from pgswarm.core.wish import Wish
+from pgswarm.core.wish import Pause, Wish
 from pgswarm.errors import Conflict
 from pgswarm.wire import Answer
 
@@ -174,14 +174,27 @@ class Windows:
     def wished(self, kind: str, *, to: str | None = None, dead: tuple[str, ...] = (), within: float = 60.0) -> None:
         """A person's wish is in the record, as the command line would write it."""
         site = self._site
+        record = site.swarm.store[site.cluster].record
+        until = time.time() + within
+        fields = {"id": "told", "kind": kind, "term": record.term if record else 1, "to": to, "dead": dead}
+        wish = Wish.model_validate({**fields, "until": until, "by": "the play"})
+        self._amended(f"{wish}, asked for by {wish.by}", wish=wish)
+
+    def paused(self) -> None:
+        """A person wants nothing changed."""
+        self._amended("paused by the play", pause=Pause(by="the play", since=time.time()))
+
+    def resumed(self) -> None:
+        """It goes on."""
+        self._amended("resumed by the play", pause=None)
+
+    def _amended(self, what: str, **changes: object) -> None:
+        site = self._site
         stored = site.swarm.store[site.cluster]
         if stored.record is None:
             raise AssertionError("there is no record")
-        until = time.time() + within
-        fields = {"id": "told", "kind": kind, "term": stored.record.term, "to": to, "dead": dead, "until": until}
-        wish = Wish.model_validate({**fields, "by": "the play"})
-        asked = stored.record.amended(f"{wish}, asked for by {wish.by}", wish=wish)
-        site.swarm.put(stored.model_copy(update={"record": asked}), stored.version_index)
+        changed = stored.record.amended(what, **changes)
+        site.swarm.put(stored.model_copy(update={"record": changed}), stored.version_index)
 
     def given_up(self, kept_by: str) -> None:
         """A person accepts the loss of what that member does not have."""
