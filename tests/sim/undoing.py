@@ -14,6 +14,7 @@ from pgswarm.core import (
     letters,
     memory,
     orders,
+    pausing,
     resumption,
     routing,
     switchover,
@@ -326,6 +327,14 @@ def who_decided_does_not_say_so(patch: Patch) -> None:
 
 def operators_duel(patch: Patch) -> None:
     patch.put(observe, "_is_raised", lambda before, now: False)
+
+
+def a_pause_is_forgotten(patch: Patch) -> None:
+    patch.put(pausing, "in_force", lambda world: None)
+
+
+def a_pause_holds_what_has_begun(patch: Patch) -> None:
+    patch.put(pausing, "has_begun", lambda world, record, now: False)
 
 
 def resumed_without_asking(patch: Patch) -> None:

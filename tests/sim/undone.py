@@ -12,7 +12,16 @@ from dataclasses import dataclass
 from pgswarm.sim.mutants import Patch
 from pgswarm.sim.play import Play, perform
 from tests.sim import undoing as undo
-from tests.sim.scenarios import arming_hole, ballots, crashes, partition_heals, swarm_as_it_is, switchovers, timelines
+from tests.sim.scenarios import (
+    arming_hole,
+    ballots,
+    crashes,
+    partition_heals,
+    paused,
+    swarm_as_it_is,
+    switchovers,
+    timelines,
+)
 from tests.sim.scenarios import moving_claim_and_sync as moving
 
 
@@ -218,6 +227,16 @@ UNDONE = (
     Undone(
         rule="required never lets go alone",
         undo=undo.required_lets_go_alone, scenario=moving.required_waits, shows="not: anything is acknowledged",
+    ),
+    Undone(
+        rule="a pause holds back a ballot",
+        undo=undo.a_pause_is_forgotten, scenario=paused.a_pause_in_which_the_primary_is_lost,
+        shows="not: another primary",
+    ),
+    Undone(
+        rule="a pause keeps no reign that has ended",
+        undo=undo.a_pause_holds_what_has_begun, scenario=paused.a_pause_in_the_middle_of_a_switchover,
+        shows="not within",
     ),
     Undone(
         rule="silence counts after the detection time",
