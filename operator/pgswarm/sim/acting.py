@@ -126,7 +126,7 @@ def _start(agent: Agent, begin: duty.Begin) -> Job:
     agent.postgres.start(begin, NOBODY, doors=True)
     if upstream is not None and memory.incarnation is not None:
         agent.postgres.upstream = (upstream.address, claim.application_name(memory.incarnation, upstream.term))
-        agent.upstream = upstream
+        agent.upstream, agent.followed_at = upstream, agent.process.now
 
 
 def _upstream_as_before(agent: Agent) -> Generator[Any, Any, duty.Upstream | None]:
@@ -191,7 +191,7 @@ def _follow(agent: Agent, upstream: duty.Upstream) -> Job:
         return  # its start will do the rest
     agent.settled = False
     agent.postgres.trouble = duty.Trouble.NONE
-    agent.upstream = upstream
+    agent.upstream, agent.followed_at = upstream, agent.process.now
     agent.postgres.follow(upstream.address, claim.application_name(memory.incarnation, upstream.term))
 
 

@@ -56,6 +56,7 @@ class Agent:
         self.resumed: tuple[int, int] | None = None
         self.yields = 0
         self.upstream: duty.Upstream | None = None
+        self.followed_at: float | None = None  # when that was set
         self.position: Position | None = None
         self.settled = self.closed = self.ascended = self.ending = self.checkpoint_owed = False
         self.leaving = self.readying = False
@@ -126,6 +127,7 @@ class Agent:
             postgres.appear(duty.Begin.FOLLOWING, NOBODY)
             address = self.memory.circumstances.contacts[member_of(order.primary)]
             self.upstream = duty.Upstream(primary=order.primary, term=order.term, address=address)
+            self.followed_at = self.process.now
             postgres.follow(address, application_name(self.memory.incarnation, order.term))
 
     def end(self) -> None:
@@ -355,6 +357,7 @@ class Agent:
             address=self.neighbours.address(member_of(order.primary), contacts) if order else None,
             trouble=postgres.trouble,
             follow_failures=self.follow_failures,
+            streamed_at=telling.streamed_at(self),
             crashes=postgres.crashes,
             ended_at=postgres.ended_at,
         )

@@ -109,3 +109,9 @@ def _answers(agent: Agent) -> bool:
         return True
     seen = agent.seen_at if agent.seen_at is not None else agent.postgres.started_at
     return agent.process.now - seen <= HANG
+
+
+def streamed_at(agent: Agent) -> float | None:
+    """When a standby's stream was seen last, or was begun."""
+    known = [at for at in (agent.hearing.streamed_at, agent.followed_at) if at is not None]
+    return max(known) if agent.upstream is not None and known else None
