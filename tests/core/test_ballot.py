@@ -87,6 +87,21 @@ def test_an_operator_that_slept_counts_silence_closing_and_hanging_from_its_awak
     assert not judged(TWO, hung).lost
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_who_has_just_found_all_members_again_gives_the_primary_a_moment_to_answer(known: bool) -> None:
+    silent = heard(primary(TWO), ago=9.0)
+    there = replace(silent if known else replace(silent, report=None, heard_at=None), dialled_at=NOW - 0.1)
+    other = heard(standby(TWO, "b"))
+    for sighting, second, lost in (
+        (there, replace(other, dialled_at=NOW - 0.1), False),
+        (there, replace(other, dialled_at=NOW - 1.1), True),  # it was heard all the while: the primary was not
+        (replace(there, dialled_at=NOW - 1.1), replace(other, dialled_at=NOW - 0.1), True),
+        (replace(there, connected=False, closed_at=NOW - 5.0), replace(other, dialled_at=NOW - 0.1), True),
+    ):
+        seen = replace(world(TWO, other), members={"a": sighting, "b": second})
+        assert judged(TWO, seen).lost is lost
+
+
 def test_a_primary_never_heard_is_lost_only_after_listening_for_the_detection_time() -> None:
     assert not judged(TWO, world(TWO, awake_since=NOW - 1.0)).lost
     assert judged(TWO, world(TWO, awake_since=NOW - 4.0)).lost

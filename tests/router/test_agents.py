@@ -106,16 +106,16 @@ async def test_a_refusal_at_another_address_proves_nothing_of_the_one_that_was_h
     assert not watch.sighting.vacant
 
 
-async def test_who_was_never_heard_is_sought_anew_at_each_address(world: World, notes: Notes) -> None:
-    """An operator that missed where it moved has not been waiting for it there."""
+async def test_another_address_is_another_container_which_is_dialled_from_now_on(world: World, notes: Notes) -> None:
     watch = Watch(world.client, "pg-9", MemberReport, 9, notes.publish)
     watch.aim("127.0.0.1")
-    first = watch.sighting.sought_since
+    first = watch.sighting
     await anyio.sleep(0.01)
     watch.aim("127.0.0.1")
-    assert watch.sighting.sought_since == first
+    assert watch.sighting == first
     watch.aim("127.0.0.2")
-    assert watch.sighting.sought_since > first
+    assert watch.sighting.dialled_at > first.dialled_at
+    assert watch.sighting.sought_since == first.sought_since
 
 
 async def test_silence_is_not_taken_for_an_end(member: Member, watch: Watch[MemberReport], notes: Notes) -> None:

@@ -38,8 +38,9 @@ class Sighting(Generic[R]):
 
     It stays so when the address is forgotten or another one is named: that process is no less gone for it."""
     sought_since: float = 0.0
-    """When the looking began, there: whoever was never heard is silent from then on, not for as long as the watcher
-    lives. Another address is another container, and has only just been dialled."""
+    """When the looking began: whoever was never heard is silent from then on, not for as long as the watcher lives."""
+    dialled_at: float = 0.0
+    """When the looking began at this address: another address is another container, and cannot have been heard yet."""
     why: str = "not heard yet"
     """Why there is no stream, in plain words; empty while connected."""
 

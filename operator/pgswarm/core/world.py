@@ -27,6 +27,11 @@ CLOSED_GRACE = 0.15
 refused at the same address: then nobody listens there, and there is nothing to wait for."""
 
 
+DIALLED_GRACE = 1.0
+"""Seconds that an agent has to answer at an address that was only just learnt. Who missed a move looks for everybody
+in the wrong places, and then finds them one after another within milliseconds: nobody is lost in between."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unknown:
     """Could not be observed, and why."""
@@ -159,7 +164,14 @@ class World:
         if self.gone(member, now) is None:
             return False
         sighting = self.members.get(member)
+        if self._is_just_found(member, now) and not self.is_closed(member, now):
+            return False
         if sighting is not None and sighting.report is not None:
             return True
         sought = sighting.sought_since if sighting is not None else 0.0
         return now - max(self.awake_since, sought) > self.detection
+
+    def _is_just_found(self, member: str, now: float) -> bool:
+        """Was its address learnt a moment ago, and that of another, too? Who it is that answers first means nothing."""
+        lately = [name for name, one in self.members.items() if now - one.dialled_at <= DIALLED_GRACE]
+        return member in lately and len(lately) > 1

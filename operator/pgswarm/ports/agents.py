@@ -188,8 +188,8 @@ class Watch(Generic[R]):
         if address == self.sighting.address:
             return
         why = f"no stream to {address} yet" if address else "no address known"
-        sought = anyio.current_time() if address else self.sighting.sought_since
-        self._tell(replace(self.sighting, address=address, connected=False, why=why, sought_since=sought))
+        at = anyio.current_time() if address else self.sighting.dialled_at
+        self._tell(replace(self.sighting, address=address, connected=False, why=why, dialled_at=at))
         self._ended, self._pause = None, PAUSE_FIRST
         self._aimed.set()
         self._scope.cancel()
@@ -248,7 +248,19 @@ class Watch(Generic[R]):
         self._pause = PAUSE_FIRST
         now = anyio.current_time()
         said_at = self.sighting.said_at if report is self.sighting.report else now
-        self._tell(Sighting(address=address, report=report, heard_at=now, said_at=said_at, connected=True, why=""))
+        known = self.sighting
+        self._tell(
+            Sighting(
+                address=address,
+                report=report,
+                heard_at=now,
+                said_at=said_at,
+                connected=True,
+                sought_since=known.sought_since,
+                dialled_at=known.dialled_at,
+                why="",
+            )
+        )
 
     def _beat(self, address: str) -> None:
         """Still as it said."""
