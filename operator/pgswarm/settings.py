@@ -10,6 +10,7 @@ LABEL_RECORD = "pgswarm.record"
 LABEL_IMAGE = "pgswarm.image"  # the reference as it was given, a space, and what it was resolved to
 LABEL_SPEC = "pgswarm.spec"
 LABEL_CHRONICLE = "pgswarm.chronicle"
+LABEL_EDITIONS = "pgswarm.editions"
 LABEL_TENURE = "pgswarm.tenure"
 
 TENURE_CONFIG = "pgswarm-tenure"

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from pgswarm.cli import agents, cluster, documents, failures, history, pause, wishes
+from pgswarm.cli import agents, apply, cluster, documents, failures, history, pause, wishes
 
 app = typer.Typer(
     name="pgswarm",
@@ -26,6 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 documents.declare(app)
+apply.declare(app)
 cluster.declare(app)
 wishes.declare(app)
 pause.declare(app)

@@ -26,7 +26,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pgswarm.core import ballot, bootstrap, durability, granting, lapse, loss, pausing, switchover, telling, upkeep
+from pgswarm.core import (
+    ballot,
+    bootstrap,
+    durability,
+    editions,
+    granting,
+    lapse,
+    loss,
+    pausing,
+    switchover,
+    telling,
+    upkeep,
+)
 from pgswarm.core.record import Grant, Record
 from pgswarm.core.steps import NOTHING, Plan, ReadRecord, StoreDocument, WriteRecord
 from pgswarm.core.wish import Wish
@@ -126,7 +138,7 @@ def _answer(record: Record, text: str) -> Plan:
 
 
 def _document(world: World) -> Plan:
-    """The newest edit wins, whichever manager's file it is in."""
+    """The newest edit wins, whichever manager's file it is in, or whoever applied it."""
     found = world.found
     if found is None:
         return NOTHING
@@ -134,6 +146,8 @@ def _document(world: World) -> Plan:
         return NOTHING
     if world.stored and found.document == world.document:
         return NOTHING
+    if world.stored and editions.is_as_taken_over(world.editions, found.source, found.document):
+        return NOTHING  # it was only written again; what was applied since stays in force
     reason = f"{found.source} was edited" if world.stored else f"{found.source} describes a new cluster"
     step = StoreDocument(document=found.document, edited_at=found.edited_at, source=found.source, reason=reason)
     return pausing.withheld(Plan(steps=(step,)), pausing.in_force(world))

@@ -7,11 +7,12 @@ One Swarm config object per cluster. Its data never changes and says which clust
     pgswarm.kind      cluster
     pgswarm.record    the record, once there is one
     pgswarm.spec      the document in force, when it was edited, and where it came from
+    pgswarm.editions  the last documents, that one among them (`editions`)
     pgswarm.chronicle who became primary when and why, as text for people (`chronicle`)
 
 A label that cannot be read is never taken for one that is not there: a cluster whose record seems absent would be
 created anew, over data that exists. So everything that is not understood is refused, with what to do about it. The
-chronicle alone is taken as it is, unread: nothing is decided by it, so nothing may fail by it.
+chronicle and the editions alone are taken as they are, unread: nothing may fail for what is kept for people.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pydantic import Field, ValidationError
 
 from pgswarm import settings
 from pgswarm.core.base import Value
+from pgswarm.core.editions import Edition
 from pgswarm.core.record import Record
 from pgswarm.core.spec import PostgresCluster
 from pgswarm.errors import Refused
@@ -49,11 +51,19 @@ class Stored(Value):
     edited_at: float = Field(default=0.0, description="when the document was edited: seconds since the epoch")
     source: str = Field(default="", description="where the document came from: node:path")
     chronicle: str = Field(default="", description="events for people, as `chronicle` writes them")
+    editions: str = Field(default="", description="the last documents, as `editions` writes them")
     others: dict[str, str] = Field(default={}, description="labels that are not ours; kept as they are")
 
     @property
     def cluster(self) -> str:
         return self.identity.cluster
+
+    @property
+    def edition(self) -> Edition | None:
+        """The document in force, as it is to be kept."""
+        if self.document is None:
+            return None
+        return Edition(number=1, document=self.document, edited_at=self.edited_at, source=self.source)
 
     def says_the_same(self, other: Stored) -> bool:
         """Equal but for the version."""
@@ -71,6 +81,8 @@ def labels_of(stored: Stored) -> dict[str, str]:
         labels[settings.LABEL_SPEC] = json.dumps(spec, separators=(",", ":"))
     if stored.chronicle:
         labels[settings.LABEL_CHRONICLE] = stored.chronicle
+    if stored.editions:
+        labels[settings.LABEL_EDITIONS] = stored.editions
     return labels
 
 
@@ -105,6 +117,7 @@ def understand(*, name: str, config_id: str, version_index: int, data: bytes, la
         edited_at=spec.edited_at if spec else 0.0,
         source=spec.source if spec else "",
         chronicle=labels.get(settings.LABEL_CHRONICLE, ""),
+        editions=labels.get(settings.LABEL_EDITIONS, ""),
         others={label: value for label, value in labels.items() if label not in _OURS},
     )
 
@@ -129,6 +142,7 @@ _OURS = frozenset(
         settings.LABEL_RECORD,
         settings.LABEL_SPEC,
         settings.LABEL_CHRONICLE,
+        settings.LABEL_EDITIONS,
     }
 )
 

@@ -92,6 +92,7 @@ class World:
     document: spec_.PostgresCluster | None = None  # in force: from the store, or found and not yet stored
     stored: bool = False  # the document in force is in Swarm's store
     stored_edited_at: float = 0.0
+    editions: str = ""  # the last documents, as kept in Swarm's store
     found: FoundDocument | None = None
     record: Record | Unknown | None = None
     record_read_at: float = 0.0

@@ -194,6 +194,7 @@ class Lookout:
             document=self.document,
             stored=stored is not None and stored.document is not None,
             stored_edited_at=stored.edited_at if stored else 0.0,
+            editions=stored.editions if stored else "",
             found=self.found,
             record=self.record,
             record_read_at=self.stored_read_at,

@@ -29,7 +29,7 @@ import anyio
 from loguru import logger
 
 from pgswarm import settings
-from pgswarm.core import chronicle
+from pgswarm.core import chronicle, editions
 from pgswarm.core import stored as storing
 from pgswarm.core.record import Record
 from pgswarm.core.spec import PostgresCluster
@@ -135,6 +135,7 @@ class SwarmRecords:
         wanted = Stored(
             config_id="", version_index=0, identity=identity, document=document, edited_at=edited_at, source=source
         )
+        wanted = wanted.model_copy(update={"editions": editions.continued("", None, wanted.edition)})
         body = {
             "Name": settings.record_name(cluster),
             "Labels": storing.labels_of(wanted),
@@ -167,7 +168,8 @@ class SwarmRecords:
             return before
         _check_succession(before, wanted)
         told = chronicle.continued(before.chronicle, before.record, wanted.record, time.time())
-        wanted = wanted.model_copy(update={"chronicle": told})
+        kept = editions.continued(before.editions, before.edition, wanted.edition)
+        wanted = wanted.model_copy(update={"chronicle": told, "editions": kept})
         # Without `Data`, which never changes: Docker keeps what is there, and refuses anything else.
         spec = {"Name": settings.record_name(before.cluster), "Labels": storing.labels_of(wanted)}
         try:
