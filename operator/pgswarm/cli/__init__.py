@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from pgswarm.cli import agents, apply, cluster, documents, failures, history, pause, wishes
+from pgswarm.cli import agents, apply, cluster, documents, failures, history, pause, reach, wishes
 
 app = typer.Typer(
     name="pgswarm",
@@ -31,6 +31,7 @@ cluster.declare(app)
 wishes.declare(app)
 pause.declare(app)
 history.declare(app)
+reach.declare(app)
 agents.declare(app)
 
 
