@@ -13,9 +13,11 @@ the router's shell (`router`). What is played: PostgreSQL, Swarm, the network, d
     volume      what outlives processes · postgres: the database as availability feels it · streaming: its walsenders
     container   a member's container · agent: its agent · answering: what comes in · telling: what goes out
     acting      an agent's actions · reigning: a primary's duties · neighbours: what it does about the others
-    swarm       store, nodes, tasks · manager: how one operator meets them · operator: the real House as a process
+    leave       a primary's grant and the kernel's timer, members' consent · aside: log kept before it is rewound
+    swarm       store, nodes, tasks · manager: how one operator meets them · tenancy: the tenure's store
+    operator    the real House as a process
     router      routing · client: who writes
-    ledger      the onlooker: S1-S7
+    ledger      the onlooker: S1-S7 · losses: what may be missing, because the record or a person says so
     site        all of it put together · founding: how it begins
     faults      what goes wrong, by name and by chance · wishes: what people ask for
     history     a seed's course, and L1, L2 · run: many of them

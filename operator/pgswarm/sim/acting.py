@@ -18,7 +18,7 @@ from pgswarm.errors import Again, Refused
 from pgswarm.member.act import LAST_STOP as LAST_STOP
 from pgswarm.member.act import with_reign
 from pgswarm.member.postmaster import FAST_STOP
-from pgswarm.sim import reigning
+from pgswarm.sim import aside, leave, reigning
 from pgswarm.sim.clock import Job, Signal
 from pgswarm.sim.postgres import Postgres
 from pgswarm.sim.streaming import GHOST, NOBODY
@@ -209,6 +209,7 @@ def _rewind(agent: Agent, upstream: duty.Upstream) -> Job:
         yield 0.1
         source = _source(agent, upstream)
     yield from agent.postgres.stop(LAST_STOP)
+    aside.keep(agent, order)
     yield from agent.remember(data=Data.BUILDING, incarnation=_fresh(agent), reigned=0, timeline=0, begun=False,
                               follows=None)  # fmt: skip
     agent.settled, agent.position = False, None
@@ -233,6 +234,8 @@ def _clone(agent: Agent, upstream: duty.Upstream) -> Job:
     if order is None:
         raise Again("no order holds any more")
     yield from agent.postgres.stop(LAST_STOP)
+    if agent.memory.data is Data.READY:
+        aside.keep(agent, order)
     yield from agent.remember(data=Data.BUILDING, incarnation=_fresh(agent), system_id="", reigned=0, timeline=0,
                               begun=False, follows=None)  # fmt: skip
     agent.settled, agent.position, agent.upstream = False, None, None
@@ -255,11 +258,16 @@ def _clone(agent: Agent, upstream: duty.Upstream) -> Job:
 
 def _promote(agent: Agent, order: Order) -> Job:
     postgres, volume, site = agent.postgres, agent.volume, agent.site
+    let = not order.grant or agent.leave.lets_write()
     if order.sync.k:  # no client may be inside when writing becomes possible
         load = postgres.loads + 1
         postgres.reload(GHOST, doors=False)
         yield from reigning.loaded(agent, load)
         site.cut_sessions(postgres, "a promotion that is to be armed")
+    elif not let:
+        yield from leave.empty(agent)
+    elif order.grant:
+        agent.leave.guard(opening=True)
     for timeline in range(2, order.timeline):
         if timeline not in volume.histories:
             volume.histories.add(timeline)
@@ -269,7 +277,7 @@ def _promote(agent: Agent, order: Order) -> Job:
     if not postgres.answers:
         raise Again("PostgreSQL does not answer", after=0.2)
     agent.ascended, agent.settled = True, False
-    agent.throne = reigning.Throne(starts=postgres.starts, opened=not order.sync.k)
+    agent.throne = reigning.Throne(starts=postgres.starts, opened=let and not order.sync.k)
     starts = postgres.starts
     yield site.draw(0.02, 0.15)
     if not postgres.answers or postgres.starts != starts:
@@ -277,7 +285,7 @@ def _promote(agent: Agent, order: Order) -> Job:
     postgres.promote(order.timeline)
     site.ledger.promoted(agent)
     site.story(agent.name, f"promoted: timeline {postgres.timeline} of term {order.term}", key=True)
-    if agent.throne.opened:
+    if agent.throne is not None and agent.throne.opened:
         postgres.doors = False
         postgres.open_doors()
     if postgres.timeline != order.timeline:

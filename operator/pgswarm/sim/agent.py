@@ -5,7 +5,7 @@ What is real: every decision (`core.duty`, `core.memory`: accept, consent, pause
 
     member/agent, handover     here, answering          act, settle          acting
     telling, watching          telling                  reign, ruling        reigning
-    neighbours, slots          neighbours
+    neighbours, slots          neighbours           grant, deadman       leave
 
 The order of their steps is kept, above all which word is durable before which deed; each step takes time and can be
 its last. Whoever changes those modules changes these.
@@ -26,7 +26,7 @@ from pgswarm.errors import Again, Failure, Refused
 from pgswarm.member.hearing import Hearing
 from pgswarm.member.neighbours import ALONE_EVERY
 from pgswarm.member.watching import LOOK_BUSY, LOOK_REST
-from pgswarm.sim import acting, answering, neighbours, reigning, telling
+from pgswarm.sim import acting, answering, leave, neighbours, reigning, telling
 from pgswarm.sim.clock import Job, Running, Signal, Timer
 from pgswarm.sim.postgres import Postgres
 from pgswarm.sim.speech import Speaker
@@ -46,7 +46,7 @@ class Agent:
     def __init__(self, site: Site, container: Container) -> None:
         self.site, self.container = site, container
         self.name, self.node, self.volume = container.member, container.node, container.volume
-        self.process = site.process(f"agent {self.name}")
+        self.process = site.process(f"agent {self.name}", self.node)
         self.speaker = Speaker(site, self.node, self._heard_by)
         self.boot = f"{site.rng.getrandbits(32):08x}"
         self.memory: Memory = container.volume.memory
@@ -67,6 +67,7 @@ class Agent:
         self.hearing = Hearing()
         self.neighbours = neighbours.Neighbours(self)
         self.slots = neighbours.Slots(self)
+        self.leave = leave.Leave(self)
         self.seen_at: float | None = None
         self.streaming = False
         self.walsenders: tuple[Walsender, ...] = ()
@@ -101,7 +102,7 @@ class Agent:
         self.problems.pop("locked", None)
         self.locked = True
         self.memory = self.volume.memory
-        self.began_at = self.process.now
+        self.began_at = self.leave.began_at = self.process.now
         self.site.story(self.name, f"agent begins at {self.container.address}: {_held(self.memory)}")
         self.look()
         self.wake()
@@ -157,7 +158,7 @@ class Agent:
     def report(self) -> MemberReport:
         if self._report is None:
             self._words = telling.words(self)
-            self._report = MemberReport(sequence=1, **self._words)
+            self._report = MemberReport(sequence=1, clock=self.process.now, **self._words)
         return self._report
 
     def publish(self) -> None:
@@ -169,7 +170,8 @@ class Agent:
         if words == self._words:
             return
         self._words = words
-        self._report = report = before.model_copy(update={**words, "sequence": before.sequence + 1})
+        moment = {"sequence": before.sequence + 1, "clock": self.process.now}
+        self._report = report = before.model_copy(update={**words, **moment})
         if before.serving is not report.serving:
             self.site.story(self.name, f"serves {report.serving.value} ({report.role.value})", key=True)
         self.speaker.say(self._report)
@@ -180,6 +182,7 @@ class Agent:
         self.reign.follow()
         self.slots.turn()
         self.neighbours.turn()
+        self.leave.turn()
 
     def stirred(self) -> None:
         """PostgreSQL changed: everybody is to look again."""

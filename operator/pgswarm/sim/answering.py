@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pgswarm import wire
 from pgswarm.core import duty
 from pgswarm.core.claim import streamer
-from pgswarm.core.memory import accept, accepted, consent
+from pgswarm.core.memory import Verdict, accept, accepted, consent
 from pgswarm.core.orders import OrderMessage
 from pgswarm.core.reports import MemberReport
 from pgswarm.core.reports import Postgres as State
@@ -22,6 +22,7 @@ from pgswarm.member.act import with_reign
 from pgswarm.member.agent import PROMISE_PATIENCE
 from pgswarm.member.handover import BEGUN, LEAVE, READY
 from pgswarm.sim.clock import Job
+from pgswarm.sim.leave import lend
 
 if TYPE_CHECKING:
     from pgswarm.sim.agent import Agent
@@ -41,6 +42,8 @@ def _take_order(agent: Agent, message: OrderMessage, answer: Callable[[wire.Answ
     yield from agent.alone()
     try:
         verdict = accept(agent.memory, order)
+        if verdict.ok and (why := agent.leave.refused(order)):
+            verdict = Verdict(ok=False, reason=why)
         if not verdict.ok:
             answer(wire.Answer(accepted=False, reason=verdict.reason, report=agent.report))
             return
@@ -59,6 +62,7 @@ def _take_order(agent: Agent, message: OrderMessage, answer: Callable[[wire.Answ
         agent.neighbours.told(known, message.circumstances.contacts)
         first = agent.heeded != order.key
         agent.heeded = order.key
+        agent.leave.guard()
     finally:
         agent.release()
     agent.digest = message.circumstances.settings.digest
@@ -82,6 +86,18 @@ def take_promise(
         agent.process.run(_make_ready(agent, request, answer), agent.site.ledger.bug)
     else:
         agent.process.run(_take_promise(agent, request, answer), agent.site.ledger.bug)
+
+
+def take_consent(agent: Agent, request: wire.ConsentRequest, answer: Callable[[wire.Answer], object]) -> None:
+    """Another member's primary asks whether it may write on without an operator."""
+    if not agent.locked:
+        answer(wire.Answer(accepted=False, reason="locked: another container holds the volume"))
+        return
+
+    def job() -> Job:
+        answer((yield from lend(agent, request)))
+
+    agent.process.run(job(), agent.site.ledger.bug)
 
 
 def _make_ready(agent: Agent, request: wire.PromiseRequest, answer: Callable[[MemberReport | Failure], object]) -> Job:

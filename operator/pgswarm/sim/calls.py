@@ -17,11 +17,11 @@ from pgswarm.core.reports import MemberReport
 from pgswarm.errors import Again, Failure, Refused
 from pgswarm.ports.agents import SILENCE, AnyReport
 from pgswarm.ports.calls import CONNECT, Silent, Vacant
-from pgswarm.sim import answering
+from pgswarm.sim import answering, leave
 from pgswarm.sim.clock import Process
 from pgswarm.sim.container import Container
 from pgswarm.sim.speech import Hearer
-from pgswarm.wire import MEMBER_PORT, Answer, GrantRequest, PromiseRequest
+from pgswarm.wire import MEMBER_PORT, Answer, ConsentRequest, GrantRequest, PromiseRequest
 
 if TYPE_CHECKING:
     from pgswarm.sim.site import Site
@@ -93,7 +93,12 @@ class Calls:
         return report
 
     async def send_grant(self, address: str, port: int, request: GrantRequest, *, deadline: float = 1.0) -> Answer:
-        raise Refused("no agent here writes under a grant yet")
+        def deliver(found: Container, back: Reply) -> None:
+            back(leave.take_grant(found.agent, request))
+
+        self._site.count("grant given")
+        answer: Answer = await self._ask(address, port, deliver, deadline)
+        return answer
 
     async def get_report(self, address: str, port: int, *, deadline: float = 2.0) -> AnyReport:
         def deliver(found: Any, back: Reply) -> None:
@@ -159,6 +164,15 @@ class Calls:
         if isinstance(answer, Failure):
             raise answer
         return answer
+
+
+def ask_consent(site: Site, here: str, address: str, request: ConsentRequest, reply: Reply) -> None:
+    """A primary asks another member to let it write on."""
+
+    def deliver(found: Container, back: Reply) -> None:
+        answering.take_consent(found.agent, request, back)
+
+    call(site, here, address, MEMBER_PORT, deliver, reply)
 
 
 def ask_report(site: Site, here: str, address: str, reply: Reply) -> None:

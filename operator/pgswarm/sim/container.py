@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 class Container:
     """One agent and its postgres, under one address."""
 
-    def __init__(self, site: Site, member: str, node: str, address: str, volume: Volume) -> None:
+    def __init__(self, site: Site, member: str, node: str, address: str, volume: Volume, task: str = "") -> None:
         self.site, self.member, self.node, self.address, self.volume = site, member, node, address, volume
+        self.task = task  # Swarm's name for it
         self.agent = Agent(site, self)
         self.postgres = Postgres(site, self)
         self.postgres.changed = self.agent.stirred

@@ -22,7 +22,7 @@ WEIGHTS: dict[str, int] = {
     "cut": 8, "cut_one_way": 6, "isolate": 8, "slow_link": 4, "power_off": 6, "whole_site": 2,
     "raft_leader": 4, "depose": 3, "no_quorum": 3, "engine": 2, "drain": 2, "kill_operator": 6, "freeze_operator": 4,
     "kill_router": 2, "lose_volume": 4, "fill_disk": 3, "slow_disk": 4, "checkpoint": 8, "stop_container": 4,
-    "needless_ballot": 4, "recycle": 2, "switchover": 8, "forced_failover": 2,
+    "needless_ballot": 4, "recycle": 2, "switchover": 8, "forced_failover": 2, "accept_loss": 2, "change_durability": 2,
 }  # fmt: skip
 
 THEMES: dict[str, tuple[str, ...]] = {
@@ -33,18 +33,12 @@ THEMES: dict[str, tuple[str, ...]] = {
     "volumes": ("lose_volume", "fill_disk", "slow_disk", "kill_container", "isolate", "recycle", "kill_postgres"),
     "arming": ("checkpoint", "kill_postgres", "kill_container", "cut", "isolate", "freeze_postgres"),
     "pauses": ("freeze_agent", "freeze_postgres", "freeze_node", "freeze_operator", "kill_container", "isolate"),
-    "hand-overs": (
-        "switchover",
-        "kill_container",
-        "kill_operator",
-        "freeze_operator",
-        "cut",
-        "raft_leader",
-        "freeze_agent",
-    ),
+    "hand-overs": ("switchover", "kill_container", "kill_operator", "freeze_operator", "cut", "raft_leader",
+                   "freeze_agent"),
     "laggards": ("slow_link", "slow_disk", "kill_postgres", "isolate", "needless_ballot", "freeze_postgres"),
+    "given up": ("power_off", "isolate", "lose_volume", "accept_loss", "cut", "kill_postgres", "freeze_node"),
     "operators": ("kill_operator", "freeze_operator", "cut", "isolate", "kill_container", "needless_ballot", "depose"),
-}
+}  # fmt: skip
 
 
 class Faults:
@@ -167,7 +161,9 @@ class Faults:
         if not site.swarm.machines[node].up:
             return
         self._say(f"{node} loses its power")
-        site.swarm.machines[node].up = False
+        machine = site.swarm.machines[node]
+        machine.up, machine.boot = False, machine.boot + 1
+        machine.offset = -machine.rate * site.loop.now  # its clock begins anew
         for one in self._living(node):
             one.kill()
         site.swarm.judge()
@@ -242,7 +238,8 @@ class Faults:
         kinds = THEMES[theme]
         kind = rng.choices(kinds, [WEIGHTS[one] for one in kinds])[0]
         self._site.count(f"fault: {kind}")
-        self._begin(kind, rng.choice((0.4, 1.5, 4.0, 9.0)))
+        longer = (14.0, 25.0) if self._site.shape.durability == "async" else ()
+        self._begin(kind, rng.choice((0.4, 1.5, 4.0, 9.0, *longer)))
 
     def _begin(self, kind: str, lasting: float) -> None:
         site, rng = self._site, self._site.rng
@@ -322,6 +319,14 @@ class Faults:
             case "switchover" | "forced_failover":
                 wished: wishes.Kind = "switchover" if kind == "switchover" else "failover"
                 self.wish(wished, rng.choice([None, *site.volumes]), within=rng.choice((2.0, 10.0)))
+            case "accept_loss":
+                dead = {one for one in site.volumes if not self._answers(one)} or {primary}
+                if rng.random() < 0.2:
+                    dead.add(rng.choice(list(site.volumes)))
+                self.wish("accept-loss", None, dead=tuple(sorted(dead)), within=rng.choice((5.0, 15.0)))
+            case "change_durability":
+                others = ("preferred", "async") if len(site.volumes) == 1 else ("preferred", "required", "async")
+                self.change_durability(rng.choice(others))
             case "needless_ballot":  # the leading operator is alone for just long enough
                 self._cut_from_primary(primary, rng.choice((3.1, 3.6, 5.0)))
             case _:
@@ -333,11 +338,19 @@ class Faults:
             self.cut(other, node)
             self._later(lasting, self.heal, other, node)
 
-    def wish(self, kind: wishes.Kind, to: str | None, *, within: float = 10.0) -> None:
+    def wish(self, kind: wishes.Kind, to: str | None, *, dead: tuple[str, ...] = (), within: float = 10.0) -> None:
         """No fault, but a person in the middle of them: asks for another primary, if nobody has."""
         record = self._site.record
         if record is not None and record.wish is None:
-            wishes.wish(self._site, kind, to, within=within)
+            wishes.wish(self._site, kind, to, dead=dead, within=within)
+
+    def change_durability(self, durability: str) -> None:
+        """A person edits the document."""
+        document = self._site.document
+        if document is not None and document.spec.durability != durability:
+            spec = document.spec.model_copy(update={"durability": durability})
+            self._say(f"durability shall be {durability}")
+            self._site.edit(document.model_copy(update={"spec": spec}))
 
     def calm(self) -> None:
         """Undo everything that lasts."""
@@ -359,6 +372,14 @@ class Faults:
 
     def _later(self, seconds: float, undo: Any, *args: Any) -> None:
         self._site.world(seconds, undo, *args)
+
+    def _answers(self, member: str) -> bool:
+        """Would its agent answer a person at the first living operator's node?"""
+        site, container = self._site, self._site.container(member)
+        if container is None or not container.alive or not container.process.runs or not site.is_up(container.node):
+            return False
+        here = next((one.node for one in site.operators if one.alive), container.node)
+        return site.network.both_ways(here, container.node)
 
     def _node_of(self, member: str) -> str:
         return next(slot.node for slot in self._site.swarm.slots if slot.member == member)

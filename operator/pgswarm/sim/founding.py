@@ -14,14 +14,16 @@ from pgswarm.core.base import Same
 from pgswarm.core.bootstrap import volume_of
 from pgswarm.core.claim import Claim, Sync, incarnation
 from pgswarm.core.durability import alone
+from pgswarm.core.grant import DRIFT, MARGIN, Holding
 from pgswarm.core.letters import settings_of
 from pgswarm.core.memory import Memory
 from pgswarm.core.orders import Circumstances, order_for
-from pgswarm.core.record import Place, Record
+from pgswarm.core.record import Grant, Place, Record
 from pgswarm.core.reports import Data
 from pgswarm.core.spec import PostgresCluster
 from pgswarm.core.stored import Identity, Stored
 from pgswarm.core.swarmview import Network, Node, Secret, SwarmView
+from pgswarm.core.tenure import Tenure
 from pgswarm.core.wal import Reign
 from pgswarm.render import services
 from pgswarm.sim.operator import IMAGES
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from pgswarm.sim.site import Shape, Site
 
 SYSTEM = "7000000000000000001"
+
+HELD = 6.0
+"""Seconds that the primary's last grant still counts, in `async`."""
 
 
 @cache
@@ -44,6 +49,7 @@ def document(shape: Shape) -> PostgresCluster:
             "spec": {
                 "instances": [{"name": f"pg-{i + 1}", "node": nodes[i % len(nodes)]} for i in range(shape.members)],
                 "durability": shape.durability,
+                "maxLagOnFailover": shape.lag,
                 "detectionTimeout": shape.detection,
                 "router": {"name": "front", "network": "webnet", "nodes": nodes[:2], "publish": False},
             },
@@ -70,6 +76,9 @@ def found(site: Site) -> None:
         ),
         None,
     )  # fmt: skip
+    if record.grant is Grant.HELD:  # the operator of before passed its tenure on in order
+        passed_on = Tenure(number=1, holder="", token="", beat=3, wait=HELD + MARGIN)
+        swarm.tenures.put(None, passed_on)
     log = [(1, -site.number()) for _ in range(5)]
     for slot in swarm.slots:
         if slot.kind != "operator":
@@ -103,6 +112,9 @@ def found(site: Site) -> None:
         if slot.kind != "operator":
             slot.tasks[-1].container = site.spawn(slot, slot.tasks[-1])
     for member in site.volumes:
+        agent = site.containers[member][0].agent
+        if record.grant is Grant.HELD and member == record.primary_member:
+            agent.leave.holding = Holding(until=agent.process.now + HELD / (1 + DRIFT))
         site.containers[member][0].wake_up(reigns=member == record.primary_member)
     swarm.touch()
 
@@ -130,12 +142,15 @@ def _template(shape: Shape) -> tuple[SwarmView, Record, tuple[dict[str, Any], ..
     )
     members = [place.member for place in places]
     primary, standbys = _name(members[0]), tuple(_name(name) for name in members[1:])
+    grants = wanted.spec.durability == "async"
     record = Record(
         revision=9,
         term=1,
         primary=primary,
-        claim=Claim(members=(primary, *standbys), r=min(2, len(members))),
-        sync=Sync(k=1, names=standbys) if standbys else alone(wanted),
+        claim=Claim(members=(primary,) if grants else (primary, *standbys), r=1 if grants else min(2, len(members))),
+        sync=Sync(k=1, names=standbys) if standbys and not grants else alone(wanted),
+        grant=Grant.HELD if grants else Grant.NONE,
+        grantor=1 if grants else 0,
         lineage=(Reign(term=1, incarnation=primary, timeline=1, fork=0),),
         places=places,
         system_id=SYSTEM,

@@ -14,13 +14,17 @@ from dataclasses import dataclass
 
 from loguru import logger
 
-from pgswarm.core.steps import title
+from pgswarm.core.grant import DRIFT
+from pgswarm.core.steps import SendGrant, title
 from pgswarm.sim.faults import THEMES, Faults
 from pgswarm.sim.ledger import Violation
 from pgswarm.sim.site import Shape, Site
 
 TROUBLE = (6.0, 18.0)
 """Seconds of virtual time with faults."""
+
+TROUBLE_OF_GRANTS = (8.0, 40.0)
+"""The same in `async`, where everything waits for a grant to run out."""
 
 REST = 90.0
 """Seconds within which everything must be as the document says, once the faults have stopped."""
@@ -49,17 +53,22 @@ def shape_of(seed: int) -> tuple[Shape, str]:
     """The site and the theme of a seed."""
     rng = random.Random(f"shape {seed}")
     members = rng.choice((1, 2, 2, 2, 3, 3, 3, 3, 4, 5))
+    durability = rng.choice(("preferred", "preferred", "preferred", "required", "required", "async"))
+    if members == 1 and durability == "required":
+        durability = "preferred"
+    grants = durability == "async"
     shape = Shape(
         members=members,
         operators=rng.choice((1, 1, 1, 1, 2, 2, 3)),
         nodes=5 if members > 3 else 3,
         managers=rng.choice((1, 3, 3, 3)),
-        durability=rng.choice(("preferred", "preferred", "required")) if members > 1 else "preferred",
+        durability=durability,
         detection=rng.choice(("3s", "3s", "1s")),
         clients=rng.choice((1, 2)),
         pace=rng.choice((0.1, 0.3, 0.6)),
         born=rng.random() > 0.12,
-        drift=rng.choice((0.0, 0.0, 0.02, 0.1)),
+        drift=rng.choice((0.0, 0.002, DRIFT / 2.01) if grants else (0.0, 0.0, 0.02, 0.1)),
+        lag=rng.choice(("16MB", "16MB", "12B", "2B")),
     )
     return shape, rng.choice(list(THEMES))
 
@@ -110,7 +119,8 @@ class Life:
         site.swarm.down_after = site.rng.choice((2.0, 5.0, 9.0))
         site.run(1.0 if site.shape.born else 4.0)
         site.unruly = site.network.unruly = True
-        left = TROUBLE[0] + (TROUBLE[1] - TROUBLE[0]) * site.rng.random()
+        least, most = TROUBLE_OF_GRANTS if site.shape.durability == "async" else TROUBLE
+        left = least + (most - least) * site.rng.random()
         pace = site.rng.choice((0.6, 1.5, 3.0))
         while left > 0:
             pause = min(left, site.rng.expovariate(1.0 / pace))
@@ -159,6 +169,7 @@ class Life:
             if operator.alive and operator.house
             for worker in operator.house.workers.values()
             for step in worker.plan.steps
+            if not isinstance(step, SendGrant)  # given every few seconds, for ever
         )
 
     def _picture(self) -> str:

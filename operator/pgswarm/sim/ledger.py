@@ -17,6 +17,7 @@ from pgswarm.core.claim import Incarnation
 from pgswarm.core.orders import Order
 from pgswarm.core.record import Record
 from pgswarm.core.reports import Data
+from pgswarm.sim.losses import Losses
 from pgswarm.sim.volume import Log
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Ledger:
         self.lost_volumes: set[Incarnation] = set()
         self.changed_services: list[str] = []
         self.elections = 0
+        self.losses = Losses(site)
 
     def fail(self, text: str) -> None:
         """Stop the history here: the first thing that is found is what is told."""
@@ -67,8 +69,12 @@ class Ledger:
         term = postgres.container.agent.memory.reigned
         for later, log in self.winners.items():
             if later > term and (len(log) < lsn or log[lsn - 1][1] != number):
+                if self.losses.excused(postgres.name, term):
+                    self.losses.lost[number] = lsn
+                    return
                 self.fail(f"S2: {postgres.name} acknowledges {number} in term {term}; term {later} is without it")
         self.commits[number] = lsn
+        self.losses.told_at[number] = self.site.loop.now
         record = self.site.record
         if record is not None and self._copies(record, lsn, number) < record.claim.r:
             self.fail(f"S4: {number} is acknowledged and not on {record.claim} (revision {record.revision})")
@@ -90,21 +96,24 @@ class Ledger:
         if self.reigns.setdefault(record.term, record.primary) != record.primary:
             self.fail(f"S1: two primaries of term {record.term}: {self.reigns[record.term]} and {record.primary}")
         if before is not None and before.timeline != record.timeline:
-            self._elected(record)
+            self._elected(before, record)
         elif before is not None and before.term != record.term:
             self.site.count("raise")
         self.claim_is_true()
 
-    def _elected(self, record: Record) -> None:
+    def _elected(self, before: Record, record: Record) -> None:
         self.elections += 1
         self.site.count("failover")
+        self.losses.note_election(before, record)
         volume = self.site.volumes[record.primary_member]
         if volume.memory.incarnation != record.primary or volume.memory.data is not Data.READY:
             return  # its volume was lost in this moment; it cannot reign
         log = list(volume.log)
-        missing = [n for n, lsn in self.commits.items() if len(log) < lsn or log[lsn - 1][1] != n]
-        if missing:
-            self.fail(f"S3: {record.primary} begins term {record.term} without {missing[:5]}")
+        missing = {n: lsn for n, lsn in self.commits.items() if len(log) < lsn or log[lsn - 1][1] != n}
+        if missing and (why := self.losses.judged(before, record, missing)):
+            self.fail(f"S3: {record.primary} begins term {record.term} without {list(missing)[:5]}: {why}")
+        for number in missing:
+            del self.commits[number]
         if volume.memory.promised < record.term:
             self.fail(f"C8: {record.primary} was elected without its promise")
         self.winners[record.term] = log
@@ -150,6 +159,8 @@ class Ledger:
         if how == "initdb" and log:
             self.fail(f"law 10: initdb over the data of {agent.name}")
         self.site.count(how.split()[0])
+        if how != "initdb" and (why := self.losses.wiped(agent, log)):
+            self.fail(f"S5: {why} ({how})")
         for number, lsn in self.commits.items():
             if len(log) >= lsn and log[lsn - 1][1] == number and not self._elsewhere(agent.name, lsn, number):
                 self.fail(f"S5: {agent.name} wipes the only copy of {number} ({how})")

@@ -16,10 +16,13 @@ import anyio
 from pgswarm.core.spec import PostgresCluster
 from pgswarm.core.stored import Identity, Stored
 from pgswarm.core.swarmview import Network, Secret, SwarmView
+from pgswarm.core.tenure import Tenure
 from pgswarm.errors import Again, Conflict
 from pgswarm.ports.records import UNCHANGED, _check_succession
+from pgswarm.ports.tenures import Found
 
 if TYPE_CHECKING:
+    from pgswarm.sim.operator import Operator
     from pgswarm.sim.site import Site
 
 CALL = 5.0
@@ -29,8 +32,8 @@ CALL = 5.0
 class Manager:
     """Both ports of one operator."""
 
-    def __init__(self, site: Site, node: str) -> None:
-        self._site, self._node, self._swarm = site, node, site.swarm
+    def __init__(self, site: Site, node: str, operator: Operator) -> None:
+        self._site, self._node, self._swarm, self._operator = site, node, site.swarm, operator
 
     # ports/swarm
 
@@ -110,8 +113,14 @@ class Manager:
 
     async def _put(self, wanted: Stored, version: int | None) -> Stored:
         doing = f"writing the record of {wanted.cluster}"
+        heard = self._operator.heard_primary()
+
+        def put() -> Stored:
+            self._site.ledger.losses.heard = heard
+            return self._swarm.put(wanted, version)
+
         try:
-            stored: Stored = await self._write(doing, lambda: self._swarm.put(wanted, version))
+            stored: Stored = await self._write(doing, put)
         except (Conflict, Again) as failure:
             try:
                 there = await self.read(wanted.cluster)
@@ -123,6 +132,17 @@ class Manager:
             self._site.count("outcome read back")
             return there
         return stored
+
+    # ports/tenures, for `tenancy`
+
+    async def read_tenure(self) -> Found | None:
+        await self._reach("reading the tenure")
+        return self._swarm.tenures.read(from_memory=self._swarm.access(self._node) == "memory")
+
+    async def write_tenure(self, before: Found | None, tenure: Tenure) -> Found:
+        doing = f"writing tenure {tenure.number}"
+        done: Found = await self._write(doing, lambda: self._swarm.tenures.put(before, tenure))
+        return done
 
     # The engine
 
@@ -159,7 +179,7 @@ class Manager:
                         raise Again(f"{doing}: no answer; the outcome is unknown")
                     return done
         outcome: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        swarm.park(lambda: _settle(outcome, effect))
+        swarm.park(self._node, lambda: _settle(outcome, effect))
         with anyio.move_on_after(CALL):
             return await outcome
         raise Again(f"{doing}: no answer within {CALL:g} s; the outcome is unknown")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from pgswarm.core.record import Record
 from pgswarm.core.spec import PostgresCluster
 from pgswarm.core.world import FoundDocument
 from pgswarm.loop.house import House, Identity
@@ -17,6 +18,7 @@ from pgswarm.sim.calls import Calls
 from pgswarm.sim.clock import PROCESS
 from pgswarm.sim.manager import Manager
 from pgswarm.sim.speech import Speaker
+from pgswarm.sim.tenancy import Tenancy
 from pgswarm.wire import HEARTBEAT, OperatorReport
 
 if TYPE_CHECKING:
@@ -54,6 +56,15 @@ class Operator:
         """Has it seen Swarm as often as it does when nothing is wrong?"""
         return self.house is not None and self.process.now - self.house.listing.able_at < 1.2 * PERIOD
 
+    def heard_primary(self) -> float | None:
+        """When, on the world's clock, it had last heard the primary as it planned what it does now."""
+        worker = self.house.workers.get(self.site.cluster) if self.house is not None else None
+        world, record = (worker.world, worker.lookout.record) if worker is not None else (None, None)
+        if world is None or not isinstance(record, Record):
+            return None
+        sighting = world.members.get(record.primary_member)
+        return self.process.world(sighting.heard_at) if sighting is not None and sighting.heard_at is not None else None
+
     def found(self, document: PostgresCluster, edited_at: float) -> None:
         """A document lies in the folder that it watches."""
         if self.house is not None:
@@ -62,8 +73,13 @@ class Operator:
             lookout.bell.ring()
 
     def end(self) -> None:
-        """SIGTERM: it ends in a moment."""
-        self.process.after(0.05, self.kill)
+        """SIGTERM: it ends in a moment, and passes its tenure on before."""
+        house = self.house
+        if house is None or house.tenure is None or house.tenure.standing() is None:
+            self.process.after(0.05, self.kill)
+            return
+        self._task.cancel()
+        self.process.after(0.5, self.kill)
 
     def kill(self) -> None:
         """Gone at once; what it had asked for may still happen."""
@@ -78,9 +94,12 @@ class Operator:
     async def _run(self) -> None:
         site = self.site
         await anyio.sleep(site.draw(0.2, 0.6))
-        manager, calls = Manager(site, self.node), Calls(site, self.process, self.node)
+        manager, calls = Manager(site, self.node, self), Calls(site, self.process, self.node)
         identity = Identity(name=self.name, node_id=self.node, node_name=self.node)
-        self.house = house = House(identity, manager, manager, calls, IMAGES, None)  # type: ignore[arg-type]
+        tenancy = Tenancy(self, manager)
+        self.house = house = House(identity, manager, manager, calls, IMAGES, None, tenancy)  # type: ignore[arg-type]
+        if house.tenure is not None:
+            house.tenure._slept = lambda: 0.0  # no machine sleeps here
         calls.is_able = lambda: house.listing.able
         if site.document is not None:
             self.found(site.document, site.edited_at)

@@ -28,6 +28,7 @@ from loguru import logger
 
 from pgswarm.core.record import Record
 from pgswarm.core.reports import Serving
+from pgswarm.core.tenure import Tenure
 from pgswarm.core.wish import Answered
 from pgswarm.sim import telling, wishes
 from pgswarm.sim.agent import Agent
@@ -118,6 +119,14 @@ class Play:
         if record is None:
             raise AssertionError("there is no record")
         return record
+
+    @property
+    def tenure(self) -> Tenure:
+        """Which operator may grant."""
+        tenure = self.site.swarm.tenures.now
+        if tenure is None:
+            raise AssertionError("nobody has taken a tenure")
+        return tenure
 
     @property
     def primary(self) -> str:

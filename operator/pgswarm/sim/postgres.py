@@ -18,7 +18,6 @@ answer still reaches anybody.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pgswarm.core.duty import Begin, Trouble
@@ -26,7 +25,7 @@ from pgswarm.core.reports import Postgres as State
 from pgswarm.core.slots import Slot
 from pgswarm.sim import streaming
 from pgswarm.sim.clock import Job, Process, Signal
-from pgswarm.sim.streaming import NOBODY, Sender, Setting
+from pgswarm.sim.streaming import NOBODY, Sender, Setting, Waiter
 from pgswarm.sim.volume import Fit, streams_on
 
 if TYPE_CHECKING:
@@ -35,15 +34,6 @@ if TYPE_CHECKING:
 
 RETRY = 0.2
 """Seconds between two attempts of a standby to stream (wal_retrieve_retry_interval)."""
-
-
-@dataclass(slots=True)
-class Waiter:
-    """A commit that waits for standbys."""
-
-    lsn: int
-    number: int
-    told: Callable[[], object] | None
 
 
 class Postgres:
@@ -68,13 +58,11 @@ class Postgres:
         self.setting = NOBODY  # as the postmaster has loaded it
         self.loads = 0
         self.flag = False
-        self.flagged = Signal()
-        self.loaded = Signal()
-        self.adopted = Signal()
-        self.stopped = Signal()
+        self.flagged, self.loaded, self.adopted, self.stopped = Signal(), Signal(), Signal(), Signal()
         self.senders: list[Sender] = []
         self.waiters: list[Waiter] = []
-        self.doors = False
+        self.doors = self.doors_written = False  # as they are; as the configuration file says
+        self.finishing = 0  # commits that wait for nobody and whose answer is still to come
         self.upstream: tuple[str, str] | None = None  # address, application_name
         self.receiver: Sender | None = None
         self._dialling = False
@@ -103,7 +91,8 @@ class Postgres:
         self.written = self.setting = setting
         self.loads += 1
         self.flag = False
-        self.doors = doors
+        self.doors = self.doors_written = doors
+        self.finishing = 0
         self.senders, self.waiters, self.receiver, self._dialling = [], [], None, False
         self.timeline = self.volume.position.timeline
         self.replayed = 0
@@ -117,7 +106,8 @@ class Postgres:
         self.started_at = self.container.agent.process.now
         self.recovering = self.volume.recovering = begin is not Begin.PRIMARY
         self.written = self.setting = setting
-        self.loads, self.flag, self.doors = 1, bool(setting.k), True
+        self.loads, self.flag = 1, bool(setting.k)
+        self.doors = self.doors_written = True
         self.timeline, self.replayed = self.volume.position.timeline, len(self.volume.log)
 
     def _ready(self) -> None:
@@ -233,10 +223,18 @@ class Postgres:
         lsn = self.append(number)
         written = self.volume.log[-1][1]
         if not self.flag:
-            self._acknowledge(Waiter(lsn, written, told))
+            self.finishing += 1
+            if self.volume.slow and number > 0:  # flushed, and the answer is not there yet
+                self.process.after(self.volume.slow * self.site.rng.random(), self._finish, Waiter(lsn, written, told))
+            else:
+                self._finish(Waiter(lsn, written, told))
             return False
         self.waiters.append(Waiter(lsn, written, told))
         return True
+
+    def _finish(self, one: Waiter) -> None:
+        self.finishing -= 1
+        self._acknowledge(one)
 
     def evaluate(self, sender: Sender) -> None:
         """A walsender had news: release what its own setting allows."""
@@ -265,13 +263,17 @@ class Postgres:
         """Have every process read the configuration again, each when it gets to it."""
         if setting is not None:
             self.written = setting
-        self.process.after(self.site.draw(0.002, 0.01), self._load, doors)
+        if doors is not None:
+            self.doors_written = doors
+        self.process.after(self.site.draw(0.002, 0.01), self._load)
 
-    def _load(self, doors: bool | None) -> None:
+    def _load(self) -> None:
         self.setting = self.written
         self.loads += 1
-        if doors is not None:
-            self.doors = doors
+        if self.doors and not self.doors_written:
+            self.doors = False
+        elif self.doors_written and self.state is State.RUNNING:
+            self.open_doors()
         for sender in self.senders:
             self.process.after(self.site.draw(0.0005, 0.01, rare=0.7), self._adopt, sender)
         self._raise_flag()
@@ -314,6 +316,7 @@ class Postgres:
 
     def open_doors(self) -> None:
         """Clients are inside from now on: whatever is in the log and waits for nobody is visible to them."""
+        self.doors_written = True
         if not self.doors:
             self.doors = True
             self.site.ledger.shown(self)
@@ -395,6 +398,3 @@ class Postgres:
         self.volume.histories.add(number)
         self.append(-1)
         self.process.after(self.site.draw(1.0, 6.0), self.checkpoint)  # its own, which takes its time
-
-    def flush_time(self) -> float:
-        return self.site.draw(0.0003, 0.001) + (self.site.rng.random() * self.volume.slow if self.volume.slow else 0.0)

@@ -14,6 +14,7 @@ from pgswarm.core.orders import Order
 from pgswarm.core.reports import InForce
 from pgswarm.errors import Again, Failure, Refused
 from pgswarm.member.ruling import REFUSED_PAUSE
+from pgswarm.sim import leave
 from pgswarm.sim.clock import Job, Running, Signal
 from pgswarm.sim.streaming import GHOST, NOBODY, Setting
 
@@ -66,6 +67,7 @@ def _until_done(agent: Agent, order: Order) -> Job:
         try:
             owed = agent.process.run(checkpoint_owed(agent, throne, order), lambda failure: None)
             try:
+                yield from leave.until_let(agent, order)
                 yield from hold(agent, throne, order)
                 agent.publish()
                 while not owed.over:
@@ -113,7 +115,7 @@ def hold(agent: Agent, throne: Throne, order: Order) -> Job:
         if postgres.written != NOBODY:
             yield from put(agent, NOBODY)
         throne.in_force, throne.setting = force(agent, order), NOBODY
-        yield from _open(agent, throne)
+        yield from let_in(agent, throne)
         return
     if not throne.armed:
         throne.why = "arming: no commit has been seen waiting yet"
@@ -130,7 +132,7 @@ def hold(agent: Agent, throne: Throne, order: Order) -> Job:
     beside = agent.process.run(_say_in_force(agent, load, throne, order, wanted), lambda failure: None)
     try:
         yield from commit_once(agent)
-        yield from _open(agent, throne)
+        yield from let_in(agent, throne)
         while not beside.over:
             yield 0.05
     finally:
@@ -202,12 +204,13 @@ def force(agent: Agent, order: Order) -> InForce:
     return InForce(term=order.term, revision=order.revision, since=since)
 
 
-def _open(agent: Agent, throne: Throne) -> Job:
-    """Let clients in."""
+def let_in(agent: Agent, throne: Throne) -> Job:
+    """Let clients in, if the gate lets."""
     if not throne.opened:
-        yield agent.site.draw(0.002, 0.01)
-        _alive(agent)
-        agent.postgres.open_doors()
+        leave.gate(agent)
+        load = agent.postgres.loads + 1
+        agent.postgres.reload(doors=True)
+        yield from loaded(agent, load)
         throne.opened, throne.why = True, ""
         agent.publish()
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from loguru import logger
 
-from pgswarm.core.record import Record
+from pgswarm.core.record import Grant, Record
 from pgswarm.core.reports import Data, Role, Serving
 from pgswarm.core.spec import PostgresCluster
 from pgswarm.sim import calls, founding
@@ -33,7 +33,7 @@ from pgswarm.sim.router import Router
 from pgswarm.sim.swarm import Machine, Placed, Slot, Swarm
 from pgswarm.sim.transcript import Transcript
 from pgswarm.sim.volume import Volume
-from pgswarm.wire import MEMBER_PORT, OPERATOR_PORT
+from pgswarm.wire import MEMBER_PORT, OPERATOR_PORT, ConsentRequest
 
 RARELY = 0.04
 """How often something takes far longer than usual, in an unruly site."""
@@ -54,6 +54,7 @@ class Shape:
     born: bool = True  # False: it begins with empty volumes
     steady: bool = False  # everything takes as long as it usually does, and nothing is left to chance
     drift: float = 0.0  # how far clocks may run faster or slower than the world's
+    lag: str = "16MB"  # maxLagOnFailover; a place in the log counts a byte here
 
 
 class Site:
@@ -76,6 +77,10 @@ class Site:
         self.network = Network(self.loop, self.rng, steady=shape.steady)
         names = [f"n{number}" for number in range(1, shape.nodes + 1)]
         self.swarm = Swarm(self, [Machine(name, is_manager=i < shape.managers) for i, name in enumerate(names)])
+        clocks = random.Random(f"clocks {seed}")
+        for machine in self.swarm.machines.values():
+            machine.rate = 1.0 + shape.drift * (2.0 * clocks.random() - 1.0)
+            machine.offset = float(clocks.randrange(0, 100_000))
         self.document: PostgresCluster | None = founding.document(shape)
         self.volumes: dict[str, Volume] = {
             one.name: Volume.empty(self.cluster, one.name) for one in self.document.instances()
@@ -156,11 +161,14 @@ class Site:
         self._commits += 1
         return self._commits
 
-    def process(self, name: str) -> Process:
-        """A new process, with a clock of its own."""
+    def process(self, name: str, node: str = "") -> Process:
+        """A new process, with a clock of its own; `node`: with the clock of that node, which outlives it."""
         drift = self.shape.drift
         rate = 1.0 + drift * (2.0 * self.rng.random() - 1.0) if drift else 1.0
-        return Process(self.loop, name, rate=rate, offset=float(self.rng.randrange(0, 100_000)))
+        offset = float(self.rng.randrange(0, 100_000))
+        if node:
+            rate, offset = self.swarm.machines[node].rate, self.swarm.machines[node].offset
+        return Process(self.loop, name, rate=rate, offset=offset)
 
     def world(self, seconds: float, fn: Callable[..., object], *args: Any) -> Timer:
         """Something that no process does by itself."""
@@ -200,6 +208,9 @@ class Site:
 
     def ask_report(self, here: str, address: str, reply: Callable[[Any], object]) -> None:
         calls.ask_report(self, here, address, reply)
+
+    def ask_consent(self, here: str, address: str, request: ConsentRequest, reply: Callable[[Any], object]) -> None:
+        calls.ask_consent(self, here, address, request, reply)
 
     def members_alias(self, here: str) -> list[str]:
         """What the name of all members resolves to: running containers, and some that were."""
@@ -255,7 +266,7 @@ class Site:
         node, address = slot.node, task.address
         made: Any
         if slot.kind == "member":
-            made = Container(self, slot.member, node, address, self.volumes[slot.member])
+            made = Container(self, slot.member, node, address, self.volumes[slot.member], task.id)
             if any(one.alive for one in self.containers[slot.member]):
                 self.count("two containers on one volume")
                 self.story(slot.member, "a second container starts on its volume", key=True)
@@ -300,6 +311,15 @@ class Site:
             if member != record.primary_member and (agent.role is not Role.STANDBY or not agent.streaming):
                 return f"{member} does not stream ({agent.role.value}; {agent.why})"
         wanted = {volume.memory.incarnation for volume in self.volumes.values()}
+        if self.document.spec.durability == "async":
+            if record.grant is not Grant.HELD:
+                return f"the grant is {record.grant}"
+            tenure = self.swarm.tenures.now
+            if tenure is None or not tenure.holder or tenure.number != record.grantor:
+                return f"nobody grants: {tenure}"
+            wanted = {record.primary}
+        elif record.grant is not Grant.NONE:
+            return f"the grant is {record.grant}"
         if set(record.claim.members) != wanted or record.claim.r != min(2, len(wanted)):
             return f"the claim is {record.claim}"
         if len(wanted) > 1 and {record.primary, *record.sync.names} != wanted:

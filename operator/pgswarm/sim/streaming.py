@@ -7,6 +7,8 @@ what was on its way when one end hung up may still count on the other, as in Pos
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgswarm.core.claim import Sync, application_name
@@ -27,6 +29,15 @@ class Setting(NamedTuple):
     @classmethod
     def of(cls, sync: Sync, term: int) -> Setting:
         return cls(sync.k, frozenset(application_name(name, term) for name in sync.names))
+
+
+@dataclass(slots=True)
+class Waiter:
+    """A commit that waits for standbys, or for its answer."""
+
+    lsn: int
+    number: int
+    told: Callable[[], object] | None
 
 
 NOBODY = Setting(0, frozenset())
@@ -60,7 +71,7 @@ class Sender:
         self.flying = True
         site, standby = self.source.site, self.standby
         upto = len(self.source.volume.log)
-        wait = site.network.delay(self.source.node, standby.node) + standby.flush_time()
+        wait = site.network.delay(self.source.node, standby.node) + _flush_time(standby)
         standby.process.after(wait, self._arrive, upto)
 
     def _arrive(self, upto: int) -> None:
@@ -122,3 +133,8 @@ def freeze(postgres: Postgres) -> None:
     postgres.process.freeze()
     for stream in (*postgres.senders, *([postgres.receiver] if postgres.receiver else [])):
         postgres.site.world(DEAD_LINK, give_up, stream)
+
+
+def _flush_time(postgres: Postgres) -> float:
+    slow = postgres.volume.slow
+    return postgres.site.draw(0.0003, 0.001) + (postgres.site.rng.random() * slow if slow else 0.0)

@@ -18,6 +18,7 @@ from pgswarm.core.record import Record
 from pgswarm.core.stored import Stored
 from pgswarm.core.swarmview import Network, Node, Secret, Service, SwarmView, Task
 from pgswarm.errors import Conflict
+from pgswarm.sim import tenancy
 from pgswarm.sim.clock import Signal
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ PARKED = 20.0
 
 MEMORY = 16.0
 """Seconds for which a leader that was cut off goes on answering, at most."""
+
+
+ENDED = ("failed", "shutdown")
+"""States that a node reports once a container of its has ended."""
 
 
 @dataclass(slots=True)
@@ -41,6 +46,9 @@ class Machine:
     availability: str = "active"
     state: str = "ready"
     missed_since: float | None = None
+    rate: float = 1.0  # of its clock, which is that of every member's agent there
+    offset: float = 0.0
+    boot: int = 0
 
 
 @dataclass(slots=True)
@@ -86,8 +94,9 @@ class Swarm:
         self.down_after = 8.0
         self.election: float | None = None  # seconds that the next ones take; None: as it happens
         self.stop_lag = 2.0
+        self.tenures = tenancy.Store(site)
         self._memory: tuple[str, float, dict[str, Stored], SwarmView] | None = None
-        self._parked: list[tuple[float, Callable[[], object]]] = []
+        self._parked: list[tuple[float, str, Callable[[], object]]] = []
         self._view: SwarmView | None = None
         self._electing = False
         self._index = 100
@@ -122,6 +131,7 @@ class Swarm:
             if self.machines[leader].up:
                 until = self.site.loop.now + self.site.draw(0.0, MEMORY)
                 self._memory = (leader, until, dict(self.store), self.view())
+                self.tenures.remember()
             self.leader = None
             self.site.story("swarm", f"{leader} no longer leads: it lost its majority", key=True)
             self.site.count("raft leader lost")
@@ -154,8 +164,12 @@ class Swarm:
                 one.state = "unknown" if one.state == "ready" else one.state
             self.site.world(self.site.draw(0.5, 3.0), self._known)
         parked, self._parked = self._parked, []
-        for until, write in parked:
-            if self.site.loop.now < until:
+        for until, node, write in parked:
+            if self.site.loop.now >= until:
+                continue
+            if self.access(node) != "leader":
+                self._parked.append((until, node, write))  # a manager that is cut off gets it to nobody
+            else:
                 self.site.count("write done late")
                 self.site.world(0.05 * self.site.rng.random(), write)
         self.touch()
@@ -167,9 +181,9 @@ class Swarm:
         self.touch()
         self.settle()
 
-    def park(self, write: Callable[[], object]) -> None:
-        """No leader: the manager keeps the write for a while."""
-        self._parked.append((self.site.loop.now + PARKED, write))
+    def park(self, node: str, write: Callable[[], object]) -> None:
+        """No leader: that node's manager keeps the write for a while."""
+        self._parked.append((self.site.loop.now + PARKED, node, write))
 
     # The store
 
@@ -235,6 +249,8 @@ class Swarm:
                 Task(
                     id=task.id, service_id=slot.service, node_id=task.node, slot=slot.number, state=task.state,
                     desired=task.desired, created=task.created,
+                    container_id=f"c{task.id}" if task.container is not None else "",
+                    exit_code=137 if task.container is not None and task.state in ENDED else None,
                     addresses={settings.CONTROL_NETWORK: task.address} if task.address else {},
                 )
                 for slot in self.slots

@@ -35,7 +35,9 @@ def serving(agent: Agent) -> tuple[Serving, str]:
         return Serving.NONE, agent.throne.why if agent.throne else "not open yet"
     if agent.yields:
         return Serving.NONE, f"about to hand over to term {agent.yields}"
-    replaceable = order.sync.k > 0
+    if order.grant and not agent.leave.lets_write():
+        return Serving.NONE, "no grant to write"
+    replaceable = order.sync.k > 0 or order.grant
     if (order.peers or replaceable) and agent.hearing.is_isolated(now, timeout, replaceable=replaceable):
         return Serving.NONE, "isolated: neither an operator nor a streaming standby was heard"
     return Serving.PRIMARY, f"primary of term {order.term}"
@@ -66,6 +68,10 @@ def words(agent: Agent) -> dict[str, Any]:
         "leaving": agent.leaving,
         "in_force": agent.throne.in_force if agent.throne and primary else None,
         "walsenders": agent.walsenders,
+        "task": agent.container.task,
+        "asks": agent.leave.holding.nonce if agent.leave.asks else "",
+        "granted": agent.leave.lets_write(),
+        "consented": agent.leave.consented_at(memory.consented),
         "upstream": agent.upstream.primary if agent.upstream and agent.streaming else None,
         "slots": agent.slots.told,
         "progress": agent.progress,

@@ -51,6 +51,7 @@ class Volume:
     holder: Container | None = None
     full: bool = False
     slow: float = 0.0  # extra seconds at most for every fsync
+    kept: list[Log] = field(default_factory=list)  # pieces of log that lie aside, oldest first
 
     @classmethod
     def empty(cls, cluster: str, member: str) -> Volume:
@@ -68,6 +69,7 @@ class Volume:
     def lose(self) -> None:
         """The disk is replaced by an empty one."""
         self.memory = Memory(cluster=self.cluster, member=self.member)
+        self.kept = []
         self.lose_data()
 
     def lose_data(self) -> None:

@@ -23,6 +23,8 @@ from pgswarm.errors import Conflict
 from pgswarm.wire import Answer
 
 if TYPE_CHECKING:
+    from pgswarm.sim.operator import Operator
+    from pgswarm.sim.router import Router
     from pgswarm.sim.site import Site
     from pgswarm.sim.streaming import Sender
 
@@ -146,6 +148,11 @@ class Windows:
         for operator in self._site.operators:
             if operator.node != node:
                 operator.process.freeze()
+
+    def frozen(self, one: Operator | Router) -> None:
+        """SIGSTOP to this very one."""
+        self._site.story("FAULT", f"{one.name} is frozen", key=True)
+        one.process.freeze()
 
     def nobody_operates(self) -> None:
         """Operators that start are frozen at once."""
