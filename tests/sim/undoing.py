@@ -420,5 +420,9 @@ def any_lag_is_small(patch: Patch) -> None:
     patch.put(lapse, "limit", lambda world: 1 << 40)
 
 
+def the_last_word_is_forgotten(patch: Patch) -> None:
+    patch.put(observe, "LastEnd", lambda **given: None)
+
+
 def nothing_is_kept_aside(patch: Patch) -> None:
     patch.put(aside, "keep", lambda agent, order: None)

@@ -280,6 +280,10 @@ UNDONE = (
         undo=undo.any_lag_is_small, scenario=grants.the_furthest_lacks_more_than_is_allowed,
     ),
     Undone(
+        rule="async: what a primary said of its log holds, though its agent has lost it",
+        undo=undo.the_last_word_is_forgotten, scenario=grants.a_primary_that_comes_back_with_an_empty_disk,
+    ),
+    Undone(
         rule="async: what a failover gives up is in the record",
         undo=undo.the_loss_is_not_said, scenario=grants.the_grant_runs_out_while_cut_off,
         shows="S3",

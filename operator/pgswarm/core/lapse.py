@@ -155,14 +155,20 @@ def ended_task(world: World, record: Record) -> Task | None:
 
 
 def known_end(world: World, record: Record) -> Position | None:
-    """How far the primary was, by its own last word; None if this operator never heard of it in this reign."""
-    report = world.report(record.primary_member)
-    if report is None or report.incarnation != record.primary or report.position is None:
+    """How far the primary was, by its own last word; None if this operator never heard of it in this reign.
+
+    An agent that has lost its volume, or only just begun, says nothing of it any more; its word of before still holds.
+    """
+    report, last = world.report(record.primary_member), world.last_end
+    position = report.position if report is not None and report.incarnation == record.primary else None
+    if position is None and last is not None and last.incarnation == record.primary:
+        position = last.position
+    if position is None:
         return None
     reign = record.lineage[-1]
-    if report.position.timeline == reign.timeline:
-        return report.position
-    return Position(timeline=reign.timeline, lsn=reign.fork) if lies_on(report.position, record.lineage) else None
+    if position.timeline == reign.timeline:
+        return position
+    return Position(timeline=reign.timeline, lsn=reign.fork) if lies_on(position, record.lineage) else None
 
 
 def limit(world: World) -> int:

@@ -21,6 +21,7 @@ from pgswarm.core.reports import MemberReport, RouterReport
 from pgswarm.core.sightings import Sighting
 from pgswarm.core.swarmview import SwarmView
 from pgswarm.core.tenure import Standing
+from pgswarm.core.wal import Position
 
 CLOSED_GRACE = 0.15
 """Seconds that a closed stream may take to be open again before its agent counts as gone, unless another connection was
@@ -84,6 +85,14 @@ class Granted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LastEnd:
+    """How far a primary's log was by its last word about it, whatever its agent has said or lost since."""
+
+    incarnation: Incarnation
+    position: Position
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class World:
     """One cluster as one operator sees it."""
 
@@ -109,6 +118,7 @@ class World:
     told: Mapping[str, Told] = field(default_factory=dict)
     standing: Standing | None = None  # None: this operator holds no tenure, so it may grant nothing
     granted: Granted = field(default_factory=Granted)
+    last_end: LastEnd | None = None  # of the record's primary
     spoiled: int = 0  # the newest revision on which this operator has begun to write a successor under `held`
     leader: str | None = None  # the operator that acts; None: this one
     vouched_at: float = float("-inf")  # when the record was last seen raised: another operator heard the primary then

@@ -30,7 +30,7 @@ from pgswarm.core.spec import PostgresCluster
 from pgswarm.core.stored import Stored
 from pgswarm.core.swarmview import Service, SwarmView
 from pgswarm.core.tenure import Standing
-from pgswarm.core.world import FoundDocument, Granted, Told, Unknown, Wanted, World
+from pgswarm.core.world import FoundDocument, Granted, LastEnd, Told, Unknown, Wanted, World
 from pgswarm.errors import Refused
 from pgswarm.loop.bell import Bell
 from pgswarm.loop.listing import Listing
@@ -79,6 +79,7 @@ class Lookout:
         )
         self._absent_since: dict[Incarnation, float] = {}
         self._not_serving_since: float | None = None
+        self._last_end: LastEnd | None = None
         self._reign: tuple[int, Incarnation] = (0, "")
         self._wanted: Mapping[str, Wanted] = {}
         self._wanted_of: tuple[object, ...] = ()
@@ -211,6 +212,7 @@ class Lookout:
             told=dict(self.told),
             standing=standing,
             granted=self.granted,
+            last_end=self._last_end,
             spoiled=self.spoiled,
             leader=leader,
             vouched_at=self.vouched_at,
@@ -260,6 +262,8 @@ class Lookout:
         record = self.record
         if not isinstance(record, Record) or report.incarnation != record.primary:
             return
+        if report.position is not None:
+            self._last_end = LastEnd(incarnation=record.primary, position=report.position)
         now = anyio.current_time()
         if self._reign != (record.term, record.primary):
             self._reign = (record.term, record.primary)

@@ -35,6 +35,9 @@ from pgswarm.sim.transcript import Transcript
 from pgswarm.sim.volume import Volume
 from pgswarm.wire import MEMBER_PORT, OPERATOR_PORT, ConsentRequest
 
+SETTLED = 8.0
+"""Seconds after which a tenure that changed hands will stay where it is, if nothing happens: two readings and more."""
+
 RARELY = 0.04
 """How often something takes far longer than usual, in an unruly site."""
 
@@ -317,6 +320,8 @@ class Site:
             tenure = self.swarm.tenures.now
             if tenure is None or not tenure.holder or tenure.number != record.grantor:
                 return f"nobody grants: {tenure}"
+            if self.loop.now - self.swarm.tenures.changed_at < SETTLED:
+                return f"tenure {tenure.number} has just changed hands"
             wanted = {record.primary}
         elif record.grant is not Grant.NONE:
             return f"the grant is {record.grant}"

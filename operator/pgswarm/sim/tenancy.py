@@ -25,6 +25,7 @@ class Store:
         self._site = site
         self._stored: list[Found] = []
         self._remembered: Found | None = None
+        self.changed_at = 0.0  # when it last changed hands, by the world's clock
 
     @property
     def now(self) -> Tenure | None:
@@ -47,6 +48,8 @@ class Store:
         if (self._stored[-1].version if self._stored else None) != (before.version if before else None):
             self._site.count("tenure lost")
             raise Conflict("update out of sequence")
+        if self.now is None or (self.now.number, self.now.holder) != (tenure.number, tenure.holder):
+            self.changed_at = self._site.loop.now
         if self.now is None or self.now.number != tenure.number:
             self._site.story("tenure", f"{tenure.number} is taken by {tenure.holder or 'nobody yet'}")
             self._site.count("tenure taken")

@@ -137,3 +137,20 @@ def waiting_is_given_up_and_taken_up_again(play: Play) -> None:
     play.expect("without a grant", play.record.grant is Grant.NONE)
     play.expect("nobody was turned out", not play.site.seen["turned out for want of a grant"])
     play.rest()
+
+
+def a_primary_that_comes_back_with_an_empty_disk(play: Play) -> None:
+    """The primary's disk is replaced while operators hang for a moment, so the first that they hear is its new agent,
+    with nothing to tell of the log that was there. What it had said before still holds: once its grant has run out the
+    other is elected, without a person. (Found by seeds: nobody was, for good, because the new agent's word took the
+    place of the old one's.)
+    """
+    _begin(play)
+    for operator in play.site.operators:
+        play.windows.frozen(operator)
+    play.faults.lose_volume("pg-1")
+    play.wait(2.0)
+    play.faults.thaw_all()
+    play.until("the other reigns", lambda: _is_over(play), within=30)
+    play.rest()
+    play.expect("it was cloned", play.primary == "pg-2")
