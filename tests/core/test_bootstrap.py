@@ -95,7 +95,8 @@ def test_the_record_learns_the_system_from_its_primary_alone() -> None:
 
 def test_a_member_that_the_document_adds_is_remembered() -> None:
     of = record("ab", 2, sync="b", members="ab")
-    (step,) = completed(world(of, primary(of, "b"), places=builders.places("abc")), of, NOW).steps
+    seen = world(of, primary(of, "b"), places=builders.places("abc"), document=document("abc"))
+    (step,) = completed(seen, of, NOW).steps
     assert isinstance(step, WriteRecord)
     assert step.record.members == ("a", "b", "c")
     assert "c added" in step.reason

@@ -80,7 +80,8 @@ def test_away_from_async_it_is_one_write_and_then_the_claim_grows() -> None:
 
 
 def test_a_member_that_is_added_must_be_known_to_the_primary_before_its_promise_can_stop_it() -> None:
-    after = written(completed(seen(HELD, primary(HELD), places=places("abc")), HELD, NOW))
+    wanted = document("abc", durability="async")
+    after = written(completed(seen(HELD, primary(HELD), places=places("abc"), document=wanted), HELD, NOW))
     assert after.members == ("a", "b", "c")
     assert after.grant is Grant.ASKED
 

@@ -124,3 +124,24 @@ async def test_an_older_edit_never_replaces_a_newer_one_that_came_between(tmp_pa
         with pytest.raises(Conflict, match="newer edit"):
             await worker._hands.perform(step)
         tasks.cancel_scope.cancel()
+
+
+async def test_the_service_of_a_member_that_has_left_is_removed_only_while_the_newest_plan_says_so(
+    tmp_path: Path,
+) -> None:
+    town = Town(tmp_path / "d")
+    assert await town.operator("op.1", town.is_whole)
+    async with anyio.create_task_group() as tasks:
+        worker = (await looked(town, tasks)).workers["main"]
+        stop = steps.RemoveService(name="main_b", member="b", first=True, reason="it has left")
+        with pytest.raises(Again, match="planned anew"):
+            await worker._hands.perform(stop)
+        assert town.services["main_b"].replicas != 0
+        remove = steps.RemoveService(name="main_b", member="b", first=False, reason="it has left")
+        worker.plan = steps.Plan(steps=(stop, remove))
+        assert await worker._hands.perform(stop) == "scaled to zero"
+        assert town.services["main_b"].replicas == 0
+        assert await worker._hands.perform(remove) == "removed"
+        assert await worker._hands.perform(remove) == "it is not there any more"
+        assert "main_b" not in town.services
+        tasks.cancel_scope.cancel()

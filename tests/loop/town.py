@@ -231,10 +231,17 @@ class Town:
             if found.version != version:
                 raise Conflict("update out of sequence")
             self._index += 1
-            changes = {"spec": spec, "labels": spec["Labels"], "version": self._index}
+            replicas = spec["Mode"].get("Replicated", {}).get("Replicas")
+            changes = {"spec": spec, "labels": spec["Labels"], "version": self._index, "replicas": replicas}
             self.services[service_id] = found.model_copy(update=changes)
 
         await self.happen(f"update {service_id}", update)
+
+    async def remove_service(self, service_id: str) -> None:
+        def remove() -> None:
+            self.services.pop(service_id, None)
+
+        await self.happen(f"remove {service_id}", remove)
 
     # the store
 

@@ -315,6 +315,10 @@ def written_though_nothing_changes(patch: Patch) -> None:
     patch.put(bootstrap, "completed", restless)
 
 
+def who_leaves_is_let_go_at_once(patch: Patch) -> None:
+    patch.put(durability, "held_back", lambda *given: "")
+
+
 def required_lets_go_alone(patch: Patch) -> None:
     patch.put(durability, "alone", lambda document: Sync())
     patch.put(ballot, "alone", lambda document: Sync())

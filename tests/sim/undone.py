@@ -16,6 +16,7 @@ from tests.sim.scenarios import (
     arming_hole,
     ballots,
     crashes,
+    departures,
     grants,
     partition_heals,
     paused,
@@ -238,6 +239,11 @@ UNDONE = (
         rule="a pause keeps no reign that has ended",
         undo=undo.a_pause_holds_what_has_begun, scenario=paused.a_pause_in_the_middle_of_a_switchover,
         shows="not within",
+    ),
+    Undone(
+        rule="who is to leave counts until another does",
+        undo=undo.who_leaves_is_let_go_at_once, scenario=departures.who_leaves_is_counted_until_another_is,
+        shows="not: pg-3 is let go",
     ),
     Undone(
         rule="silence counts after the detection time",

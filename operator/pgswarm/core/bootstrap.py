@@ -25,10 +25,12 @@ def places(
 ) -> tuple[tuple[Place, ...], tuple[str, ...]]:
     """Where every member lives or shall live, in the document's order, and what cannot be placed and why.
 
-    The record's word comes first, then the pin of a service that exists, then the document's node, then a choice:
-    the fitting node with the fewest members, the leader of Swarm's Raft last among them, else by name.
+    The record's word comes first, then the pin of a service that exists, then the document's node, then where the
+    volume lies that a member left behind, then a choice: the fitting node with the fewest members, the leader of
+    Swarm's Raft last among them, else by name.
     """
     remembered = {place.member: place for place in record.places} if record else {}
+    left = record.departed if record else ()
     for member, service in swarm.members(document.name).items():
         pinned = _pinned(member, service, swarm)
         if member not in remembered and pinned is not None:
@@ -36,7 +38,10 @@ def places(
     problems: list[str] = []
     found: list[Place] = []
     for instance in document.instances():
-        place = remembered.get(instance.name) or _choose(document, instance, swarm, [*remembered.values(), *found])
+        known = remembered.get(instance.name)
+        place = known or _choose(document, instance, swarm, [*remembered.values(), *found], left)
+        if known is None and isinstance(place, Place):
+            place = _taken(place, [*remembered.values(), *found], left) or place
         if isinstance(place, str):
             problems.append(place)
         else:
@@ -81,13 +86,15 @@ def first_record(world: World, now: float) -> Plan:
 
 def completed(world: World, record: Record, now: float) -> Plan:
     """What the record learns later: the system identifier once it exists, and members that were added."""
-    added = tuple(place for place in world.places if record.place(place.member) is None)
+    wanted = {one.name for one in world.document.instances()} if world.document else set()
+    added = tuple(one for one in world.places if record.place(one.member) is None and one.member in wanted)
     if added:
         names = ", ".join(place.member for place in added)
         reason = f"{names} added by the document"
         # A primary that does not know of a member yet does not ask it for consent either.
         grant = Grant.ASKED if record.grant is Grant.HELD else record.grant
-        changed = record.amended(reason, places=(*record.places, *added), grant=grant)
+        departed = tuple(place for place in record.departed if place not in added)
+        changed = record.amended(reason, places=(*record.places, *added), departed=departed, grant=grant)
         return Plan(steps=(WriteRecord(record=changed, reason=reason),))
     if record.system_id:
         return NOTHING
@@ -103,13 +110,31 @@ def volume_of(document: PostgresCluster, instance: Instance) -> str:
     return instance.volume or f"{document.name}_{instance.name}"
 
 
-def _choose(document: PostgresCluster, instance: Instance, swarm: SwarmView, taken: list[Place]) -> Place | str:
+def _taken(place: Place, others: list[Place], left: tuple[Place, ...]) -> str:
+    """Why this place cannot be given to a new member: another's data is, or lies, there. A rename looks like this."""
+    for other in (*others, *left):
+        if other.member != place.member and (other.node_id, other.volume) == (place.node_id, place.volume):
+            return (
+                f"{place.member}: volume {place.volume} on {place.node_name} holds the data of {other.member}, and a "
+                f"member cannot be renamed: to have {place.member} in place of {other.member}, name another volume (or "
+                f"none) for it; it is cloned and counted, then {other.member} leaves, and its volume is kept"
+            )
+    return ""
+
+
+def _choose(
+    document: PostgresCluster, instance: Instance, swarm: SwarmView, taken: list[Place], left: tuple[Place, ...]
+) -> Place | str:
     if instance.node is not None:
         node = swarm.node(instance.node)
         if node is None:
             known = ", ".join(sorted(node.name for node in swarm.nodes)) or "none"
             return f"{instance.name}: node {instance.node!r} is not one of this Swarm's nodes ({known})"
         return _place(document, instance, node)
+    for place in reversed(left):
+        node = swarm.node(place.node_id)
+        if place.member == instance.name and place.volume == volume_of(document, instance) and node is not None:
+            return _place(document, instance, node)
     load = Counter(place.node_id for place in taken)
     fitting = [node for node in swarm.nodes if node.takes_tasks]
     if not fitting:

@@ -10,6 +10,8 @@ next is thought about (PROTOCOL, 'Moving claim and sync'):
   order of that very revision: then the claim, by compare-and-set on that same revision (C1, C3).
 - one change of sync alters either k or one name, never both (C6).
 
+A member that is to leave (`departures`) is let go as if it were gone, once another that shall stay is counted.
+
 With `required` the same, but a primary without a standby waits for a name that nobody bears, in place of going on
 alone: the claim may shrink to it, its sync never to nothing. With `async` nobody is waited for at all (`granting`).
 
@@ -22,6 +24,7 @@ from collections.abc import Iterable
 
 from pgswarm.core import granting
 from pgswarm.core.claim import Claim, Incarnation, Sync, application_name, incarnation, member_of
+from pgswarm.core.departures import departures
 from pgswarm.core.record import Record
 from pgswarm.core.reports import REPLIED, MemberReport, Role, Walsender
 from pgswarm.core.spec import PostgresCluster
@@ -54,9 +57,16 @@ def moves(world: World, record: Record, now: float) -> Plan:
         return NOTHING
     if primary.heeded is None or primary.heeded[0] != record.term:
         return NOTHING
-    streaming = list(standbys(world, record, primary, now))
+    leaves = let_go(world, record, now)
+    streaming = [name for name in standbys(world, record, primary, now) if member_of(name) != leaves]
+    leaving = {one.member for one in departures(world, record)}
+    streaming.sort(key=lambda name: member_of(name) in leaving)  # who stays is counted before who is to leave
     counted = [name for name in record.claim.members if name != record.primary]
-    lost = [name for name in {*counted, *record.sync.names} if _is_lost(world, record, primary, name, now)]
+    lost = [
+        name
+        for name in {*counted, *record.sync.names}
+        if member_of(name) == leaves or _is_lost(world, record, primary, name, now)
+    ]
     return (_from_one if record.claim.r == 1 else _from_two)(world, record, primary, streaming, lost, now)
 
 
@@ -79,6 +89,34 @@ def standbys(world: World, record: Record, primary: MemberReport, now: float) ->
         ):
             healthy.append(report.incarnation)
     return tuple(healthy)
+
+
+def let_go(world: World, record: Record, now: float) -> str | None:
+    """The member that claim and sync are to do without from now on, because it is to leave and may; one at a time."""
+    for departure in departures(world, record)[:1]:
+        if departure.member != record.primary_member and not held_back(world, record, departure.member, now):
+            return departure.member
+    return None
+
+
+def held_back(world: World, record: Record, member: str, now: float) -> str:
+    """Why this member, which is to leave, cannot be done without yet; empty if it can.
+
+    Another standby of those that the document wants must be counted first. Where it wants none, the primary goes on
+    alone.
+    """
+    wanted = [one.name for one in world.document.instances()] if world.document else list(record.members)
+    others = [name for name in wanted if name not in (member, record.primary_member)]
+    if not others:
+        return ""
+    primary = world.present(record.primary_member, now)
+    if primary is None:
+        return world.gone(record.primary_member, now) or "the primary is not there"
+    for name in standbys(world, record, primary, now):
+        counts = granting.governs(record) or (name in record.claim.members and name in record.sync.names)
+        if member_of(name) in others and counts:
+            return ""
+    return f"{' or '.join(others)} must be counted first"
 
 
 def _from_one(
@@ -132,12 +170,14 @@ def _from_two(
         if resting.k and not any(_is_renewed(world, record, name, now) for name in counted):
             return Plan(waits=(f"writes wait: {_members(lost)} gone, and durability is required",))
         then = "writes wait until it is back" if resting.k else f"{record.primary_member} goes on alone"
-        reason = f"{_members(lost)} gone: {then}"
+        reason = f"{_gone(world, record, lost)}: {then}"
         return _write(record, reason, claim=Claim(members=(record.primary,), r=1), sync=resting)
     gone = [name for name in record.sync.names if name in lost]
     if gone:
         kept = tuple(name for name in record.sync.names if name != gone[0])
-        reason = f"{member_of(gone[0])} is gone: commits wait for {_members(kept)} instead"
+        is_to_leave = any(one.member == member_of(gone[0]) for one in departures(world, record))
+        what = "is to leave" if is_to_leave else "is gone"
+        reason = f"{member_of(gone[0])} {what}: commits wait for {_members(kept)} instead"
         return _write(record, reason, sync=Sync(k=1, names=kept))
     if set(record.sync.names) != set(counted):
         return _strengthen(world, record, primary, Claim(members=(record.primary, *record.sync.names), r=2))
@@ -217,6 +257,14 @@ def _stream(primary: MemberReport, name: Incarnation, term: int) -> Walsender | 
 
 def _write(record: Record, reason: str, **changes: object) -> Plan:
     return Plan(steps=(WriteRecord(record=record.amended(reason, **changes), reason=reason),))
+
+
+def _gone(world: World, record: Record, lost: Iterable[Incarnation]) -> str:
+    """Who is not waited for any more, and why: `b gone`, or `b is to leave`."""
+    leaving = {one.member for one in departures(world, record)}
+    leave = [name for name in lost if member_of(name) in leaving]
+    gone = [name for name in lost if name not in leave]
+    return ", ".join([f"{_members(gone)} gone"] * bool(gone) + [f"{_members(leave)} is to leave"] * bool(leave))
 
 
 def _members(names: Iterable[Incarnation]) -> str:

@@ -12,8 +12,10 @@ from the record as it is and never wait for what it will be.
     raise        a needless ballot left promises behind
     grow         the record learns of the system and of new members
     grant        by which rule the primary may write: quorum, or a grant
-    durability   claim and sync move towards what the standbys allow
-    switchover   the primary is well, and a person asked for another
+    durability   claim and sync move towards what the standbys allow, and do without who is to leave
+    retirement   a member that the document no longer names leaves the record
+    handover     a primary that has to go, or whose node is drained: another one is wished for
+    switchover   the primary is well, and another is wished for
     document     the newest edit becomes the one in force
     orders       everyone is told what the record says
     grants       a primary that asks is let write on, if this operator may
@@ -32,9 +34,11 @@ from pgswarm.core import (
     durability,
     editions,
     granting,
+    handover,
     lapse,
     loss,
     pausing,
+    retirement,
     switchover,
     telling,
     upkeep,
@@ -113,7 +117,15 @@ def _record_rules(world: World, record: Record, now: float) -> Plan:
         if waits.steps or not ballot.may_resume(world, record, now):
             return waits
         # It cannot be replaced, so it is to come back; what keeps it waiting may be a standby that is gone.
-    rules = (ballot.raised, bootstrap.completed, granting.moves, durability.moves, switchover.begun)
+    rules = (
+        ballot.raised,
+        bootstrap.completed,
+        granting.moves,
+        durability.moves,
+        retirement.ended,
+        handover.begun,
+        switchover.begun,
+    )
     for rule in rules[-1:] if switchover.is_under_way(world, record, now) else rules:
         said = rule(world, record, now)
         if said.steps:

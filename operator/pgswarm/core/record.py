@@ -24,6 +24,9 @@ from pgswarm.core.wish import Answered, Pause, Wish
 LOSSES_KEPT = 5
 """Failovers with loss that the record remembers."""
 
+DEPARTED_KEPT = 20
+"""Places that members have left, of which the record remembers the volumes."""
+
 LINEAGE_KEPT = 200
 """Reigns kept in the record; older ones are history that no living data directory can still be on."""
 
@@ -72,6 +75,9 @@ class Record(Value):
     sync: Sync = Sync()
     lineage: tuple[Reign, ...] = Field(min_length=1)
     places: tuple[Place, ...]
+    departed: tuple[Place, ...] = Field(
+        default=(), description="places that members have left: their services go, their volumes are kept"
+    )
     system_id: str = ""
     grant: Grant = Grant.NONE
     grantor: int = Field(default=0, description="the newest tenure under which grants may have been given")

@@ -15,7 +15,7 @@ from pgswarm.core import lapse, pausing, steps
 from pgswarm.core.base import Message
 from pgswarm.core.claim import Claim, member_of
 from pgswarm.core.explain import Explanation, explained
-from pgswarm.core.record import Grant, Record
+from pgswarm.core.record import Grant, Place, Record
 from pgswarm.core.reports import Data, Kept, MemberReport, Progress, Role, RouterReport, Serving
 from pgswarm.core.wal import show_lsn
 from pgswarm.core.world import Unknown, World
@@ -73,6 +73,7 @@ class Status(Message):
     losses: tuple[str, ...] = Field(default=(), description="what failovers gave up, the newest last")
     document: str = Field(default="", description="where the document in force came from")
     members: tuple[MemberStatus, ...] = ()
+    volumes: tuple[str, ...] = Field(default=(), description="volumes that members have left behind; nothing uses them")
     routers: tuple[RouterStatus, ...] = ()
     steps: tuple[StepStatus, ...] = ()
     waits: tuple[str, ...] = ()
@@ -112,6 +113,7 @@ def status_of(
         losses=tuple(str(loss) for loss in record.losses) if record else (),
         document=source,
         members=members,
+        volumes=tuple(_left_behind(place) for place in record.departed) if record else (),
         routers=routers,
         steps=tuple(_step(step, failed or {}, now) for step in plan.steps),
         waits=plan.waits,
@@ -121,6 +123,13 @@ def status_of(
         answer=record.answered.text if record and record.answered else "",
         paused=str(pause) if pause else "",
         explanation=explained(world, record, plan, now) if record else Explanation(),
+    )
+
+
+def _left_behind(place: Place) -> str:
+    return (
+        f"{place.volume} on {place.node_name}: {place.member} has left it; named in the document again, {place.member} "
+        f"comes back to it; if nobody needs it, `docker volume rm {place.volume}` there"
     )
 
 

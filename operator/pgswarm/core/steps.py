@@ -54,6 +54,20 @@ class EnsureService:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveService:
+    """Stop the service of a member that has left, or remove it once it is stopped. Its volume stays."""
+
+    name: str
+    member: str
+    first: bool  # scale to zero; else it is at zero, and removed
+    reason: str
+
+    @property
+    def key(self) -> str:
+        return f"service {self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoreDocument:
     """Make this document the one in force, in Swarm's store."""
 
@@ -165,6 +179,7 @@ Step = (
     EnsureNetwork
     | EnsureSecret
     | EnsureService
+    | RemoveService
     | StoreDocument
     | ReadRecord
     | WriteRecord
@@ -185,6 +200,8 @@ def title(step: Step) -> str:
             return f"create secret {name}"
         case EnsureService(name=name, exists=exists):
             return f"{'put back' if exists else 'create'} service {name}"
+        case RemoveService(name=name, first=first):
+            return f"{'scale to zero' if first else 'remove'} service {name}"
         case StoreDocument(document=document):
             return f"take over the document of {document.name}"
         case ReadRecord():

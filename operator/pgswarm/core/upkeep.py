@@ -2,13 +2,15 @@
 
 What is missing is made, and what differs is put back, by whom it may have been changed; but a change of a service
 restarts its task, so members go one at a time, only while all others are there, and the primary goes last. A listing
-that failed plans nothing. The document is right before the record exists, and follows it afterwards: where a member
-lives is in the record. What the services shall look like is `render/services`; `loop/observe` compares.
+that failed plans nothing. Services of members that have left are removed (`retirement`). The document is right before
+the record exists, and follows it afterwards: where a member lives is in the record. What the services shall look like
+is `render/services`; `loop/observe` compares.
 """
 
 from __future__ import annotations
 
 from pgswarm import settings
+from pgswarm.core import retirement
 from pgswarm.core.record import Record
 from pgswarm.core.spec import PostgresCluster
 from pgswarm.core.steps import NOTHING, EnsureNetwork, EnsureSecret, EnsureService, Plan
@@ -46,7 +48,8 @@ def upkept(world: World, record: Record | None, now: float) -> Plan:
                 changing = changing or wanted.member
         elif wanted.trouble:
             waits.append(f"service {wanted.name}: {wanted.trouble}")
-    return Plan(steps=tuple(steps), waits=tuple(waits), again=1.0 if waits else None)
+    said = Plan(steps=tuple(steps), waits=tuple(waits), again=1.0 if waits else None)
+    return said if record is None else said.and_then(retirement.services(world.cluster, record, swarm))
 
 
 def _ground(world: World, document: PostgresCluster, swarm: SwarmView) -> Plan:

@@ -6,7 +6,8 @@ compare-and-set, so any operator may fulfil it, and none that dies takes it alon
 one moment: a new term or that moment ends it, whatever came of it, so no wish is ever fulfilled that its speaker has
 forgotten. What came of it stays in the record as its *answer*, until the next one is answered.
 
-Who fulfils it: `switchover` and `loss`; `plan` asks them.
+Who fulfils it: `switchover` and `loss`; `plan` asks them. The operator has one wish of its own, that a primary which
+has to go hands over first (`handover`): it goes the same way.
 
 A *pause* is no wish, because it has no end of its own: it is a state that a person puts the cluster into (`pausing`).
 """
@@ -40,7 +41,7 @@ class Wish(Value):
                 return f"failover that accepts loss ({', '.join(self.dead) or 'nobody'} given up)"
 
     def answered(self, text: str, *, done: bool) -> Answered:
-        return Answered(id=self.id, kind=self.kind, done=done, text=text)
+        return Answered(id=self.id, kind=self.kind, done=done, text=text, until=self.until)
 
     def is_met_by(self, before: str, after: str) -> bool:
         """Has a new term given what was asked for? `before` and `after` are its and the former primary's members."""
@@ -56,6 +57,7 @@ class Answered(Value):
     kind: str
     done: bool
     text: str = Field(description="what happened, or why it was refused")
+    until: float = Field(default=0.0, description="until when it was wished: seconds since the epoch")
 
 
 class Pause(Value):

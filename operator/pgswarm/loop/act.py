@@ -85,12 +85,14 @@ class Hands:
         return outcome
 
     async def _perform(self, step: steps.Step) -> str:
-        if isinstance(step, (steps.EnsureNetwork, steps.EnsureSecret, steps.EnsureService)):
+        if isinstance(step, (steps.EnsureNetwork, steps.EnsureSecret, steps.EnsureService, steps.RemoveService)):
             async with self._slow:
                 return await self._ensure(step)
         return await self._perform_quickly(step)
 
-    async def _ensure(self, step: steps.EnsureNetwork | steps.EnsureSecret | steps.EnsureService) -> str:
+    async def _ensure(
+        self, step: steps.EnsureNetwork | steps.EnsureSecret | steps.EnsureService | steps.RemoveService
+    ) -> str:
         match step:
             case steps.EnsureNetwork(name=name):
                 await self._swarm.ensure_network(name, {settings.LABEL_KIND: "network"}, attachable=True)
@@ -101,6 +103,8 @@ class Hands:
                 return await self._seen("created")
             case steps.EnsureService():
                 return await self._ensure_service(step)
+            case steps.RemoveService():
+                return await self._remove_service(step)
 
     async def _perform_quickly(
         self,
@@ -154,6 +158,21 @@ class Hands:
             return await self._seen("created")
         await self._swarm.update_service(service.id, service.version, drift.merged(service.spec, spec))
         return await self._seen("updated")
+
+    async def _remove_service(self, step: steps.RemoveService) -> str:
+        """Compared with the newest plan and listing: the member may have been added again since."""
+        view = self._listing.view
+        service = view.service(step.name) if isinstance(view, SwarmView) else None
+        if service is None:
+            return "it is not there any more"
+        if not self.still_wants(step):
+            raise Again("something has changed meanwhile; planned anew", after=PLANNED_ANEW)
+        if not step.first:
+            await self._swarm.remove_service(service.id)
+            return await self._seen("removed")
+        none = {"Mode": {"Replicated": {"Replicas": 0}}}
+        await self._swarm.update_service(service.id, service.version, {**service.spec, **none})
+        return await self._seen("scaled to zero")
 
     async def _resolved(self, spec: dict[str, Any]) -> dict[str, Any]:
         """The spec with its image resolved to a digest or id, and remembered as such (see observe._pinned)."""

@@ -219,3 +219,10 @@ class Ledger:
         self.changed_services.append(service)
         if not self.site.edited:
             self.fail(f"S6: service {service} is changed, and nobody asked for it")
+
+    def service_removed(self, service: str) -> None:
+        """S6: only that of a member which is in neither the document nor the record, and on which nobody counts."""
+        member, record, document = service.partition("_")[2], self.site.record, self.site.document
+        wanted = [one.name for one in document.instances()] if document else [member]
+        if member in wanted or record is None or record.place(member) is not None or record.counts(member):
+            self.fail(f"S6: service {service} is removed, and {member} is wanted")

@@ -58,7 +58,8 @@ class Manager:
         await self._write(f"changing {service_id}", lambda: self._swarm.change_service(service_id, version, spec))
 
     async def remove_service(self, service_id: str) -> None:
-        self._site.ledger.fail(f"S6: service {service_id} is removed")
+        self._site.ledger.service_removed(service_id)
+        await self._write(f"removing {service_id}", lambda: self._swarm.remove_service(service_id))
 
     async def ensure_network(self, name: str, labels: Mapping[str, str], *, attachable: bool = True) -> str:
         def create() -> str:

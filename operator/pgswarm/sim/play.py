@@ -28,6 +28,7 @@ from loguru import logger
 
 from pgswarm.core.record import Record
 from pgswarm.core.reports import Serving
+from pgswarm.core.spec import PostgresCluster
 from pgswarm.core.tenure import Tenure
 from pgswarm.core.wish import Answered
 from pgswarm.sim import telling, wishes
@@ -92,6 +93,20 @@ class Play:
     def wish(self, kind: wishes.Kind, to: str | None = None, **more: Any) -> None:
         """A person asks for something."""
         self.expect("Swarm can be written", wishes.wish(self.site, kind, to, **more) is not None)
+
+    def edit(self, **spec: object) -> None:
+        """A person saves the document with these parts of its spec changed."""
+        document = self.site.document
+        if document is None:
+            raise AssertionError("there is no document to edit")
+        edited = document.model_dump(by_alias=True, exclude_unset=True)
+        edited["spec"] = {**edited.get("spec", {}), **spec}
+        self.site.edit(PostgresCluster.model_validate(edited))
+
+    def instances(self, *members: str) -> None:
+        """A person saves the document with these members, pg-1 on n1 and so on, round the nodes."""
+        nodes = list(self.site.swarm.machines)
+        self.edit(instances=[{"name": one, "node": nodes[(int(one[3:]) - 1) % len(nodes)]} for one in members])
 
     def answer(self, *, within: float = 20.0) -> Answered:
         """What came of it, once that is known."""

@@ -219,6 +219,11 @@ class Site:
         """What the name of all members resolves to: running containers, and some that were."""
         return [address for address, one in self.places.items() if isinstance(one, Container) and one.alive]
 
+    @property
+    def wanted(self) -> list[str]:
+        """The members that the document names."""
+        return [one.name for one in self.document.instances()] if self.document else []
+
     def container(self, member: str) -> Container | None:
         """The container that lives on the member's volume now."""
         return self.volumes[member].holder
@@ -231,6 +236,9 @@ class Site:
     def edit(self, document: PostgresCluster) -> None:
         """A person saves the document's file; every operator that watches it finds it so."""
         self.document, self.edited, self.edited_at = document, True, self.edited_at + 1.0
+        for one in document.instances():
+            self.volumes.setdefault(one.name, Volume.empty(self.cluster, one.name))
+            self.containers.setdefault(one.name, [])
         self.story("ann", "edits the document", key=True)
         for operator in self.operators:
             if operator.alive:
@@ -306,14 +314,19 @@ class Site:
         serving, why = told.serving(own.agent) if own else (Serving.NONE, "no container")
         if own is None or serving is not Serving.PRIMARY:
             return f"{record.primary} does not serve: {why}"
-        for member in self.volumes:
+        for member in self.wanted:
             container = self.container(member)
             if container is None or container.agent.memory.data is not Data.READY:
                 return f"{member} has no data"
             agent = container.agent
             if member != record.primary_member and (agent.role is not Role.STANDBY or not agent.streaming):
                 return f"{member} does not stream ({agent.role.value}; {agent.why})"
-        wanted = {volume.memory.incarnation for volume in self.volumes.values()}
+        if set(record.members) != set(self.wanted):
+            return f"the record has {', '.join(record.members)}"
+        for member in self.volumes:
+            if member not in self.wanted and any(one.alive for one in self.containers[member]):
+                return f"{member} has left, and its container lives"
+        wanted = {self.volumes[member].memory.incarnation for member in self.wanted}
         if self.document.spec.durability == "async":
             if record.grant is not Grant.HELD:
                 return f"the grant is {record.grant}"

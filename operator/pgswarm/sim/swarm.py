@@ -61,6 +61,7 @@ class Slot:
     member: str = ""
     number: int = 1
     tasks: list[Placed] = field(default_factory=list)
+    wanted: bool = True  # False: scaled to zero, or its service is removed
 
 
 @dataclass(slots=True)
@@ -254,7 +255,7 @@ class Swarm:
                     addresses={settings.CONTROL_NETWORK: task.address} if task.address else {},
                 )
                 for slot in self.slots
-                for task in slot.tasks[-3:]
+                for task in (slot.tasks[-3:] if slot.service else ())
             ),
             networks=tuple(self.networks),
             secrets=tuple(self.secrets),
@@ -267,7 +268,7 @@ class Swarm:
         if name in self.services:
             raise Conflict("there is a service of that name")
         self._index += 1
-        replicas = None if "Global" in spec["Mode"] else 1
+        replicas = None if "Global" in spec["Mode"] else spec["Mode"]["Replicated"]["Replicas"]
         self.services[name] = Service(
             id=name, version=self._index, name=name, labels=spec["Labels"], spec=spec, replicas=replicas
         )
@@ -285,10 +286,22 @@ class Swarm:
             raise Conflict("update out of sequence")
         self._index += 1
         restarts = found.spec.get("TaskTemplate") != spec.get("TaskTemplate")
-        changes = {"spec": spec, "labels": spec["Labels"], "version": self._index}
+        replicas = None if "Global" in spec["Mode"] else spec["Mode"]["Replicated"]["Replicas"]
+        changes = {"spec": spec, "labels": spec["Labels"], "version": self._index, "replicas": replicas}
         self.services[service] = found.model_copy(update=changes)
-        for slot in self.slots if restarts else ():
-            for task in slot.tasks if slot.service == service else ():
+        for slot in [slot for slot in self.slots if slot.service == service]:
+            slot.wanted = replicas != 0
+            for task in slot.tasks if restarts or not slot.wanted else ():
+                task.desired = "shutdown"
+        self.touch()
+        self.settle()
+
+    def remove_service(self, service: str) -> None:
+        """Its tasks are no longer told of; containers that can be reached are told to end."""
+        del self.services[service]
+        for slot in [slot for slot in self.slots if slot.service == service]:
+            slot.wanted, slot.service = False, ""
+            for task in slot.tasks:
                 task.desired = "shutdown"
         self.touch()
         self.settle()
@@ -317,7 +330,7 @@ class Swarm:
                 current.desired, current = "shutdown", None
             if current is not None and current.container is not None and not current.container.alive and reachable:
                 current.state, current.desired, current = "failed", "shutdown", None
-            if current is None:
+            if current is None and slot.wanted:
                 if slot.kind == "operator" and (machine.state == "down" or machine.availability == "drain"):
                     slot.node = self._another(slot.node)
                     machine = self.machines[slot.node]
@@ -326,11 +339,11 @@ class Swarm:
                 slot.tasks.append(current)
                 self.touch()
             takes = reachable and machine.state == "ready" and machine.availability == "active"
-            if current.state == "pending" and takes:
+            if current is not None and current.state == "pending" and takes:
                 current.state, current.address = "starting", self.site.address(slot.node)
                 self.site.world(self.site.draw(0.1, 0.5), self._begin, slot, current)
                 self.touch()
-            for task in slot.tasks[:-1]:
+            for task in slot.tasks if current is None else slot.tasks[:-1]:
                 if task.container is not None and task.container.alive and reachable and not task.stopping:
                     task.stopping = True
                     self.site.world(self.site.draw(0.0, self.stop_lag), self._stop, task)

@@ -1,0 +1,56 @@
+"""Members that are to leave: who they are, and in which order they go.
+
+Nothing waits to be asked: who is in the record and not in the document is to leave. One after the other, and always by
+this way:
+
+    1 a primary that is to leave hands over first (`handover`)
+    2 claim and sync do without it, once another standby is counted in its place; where the document wants no other, the
+      primary goes on alone (`durability`)
+    3 the primary has heeded that, and its new sync is in force: nobody waits for the one that leaves (`retirement`)
+    4 its place leaves the record, and is remembered among `departed` (`retirement`)
+    5 its service is scaled to zero, then removed (`upkeep`); the others drop its slot, for their orders no longer
+      name it
+
+So the number of counted copies never falls below what the remaining members can give. The fourth is the decision:
+before it everything can be taken back by editing the document again, after it the member is one that is added. Its
+volume is kept and told in the status; if it is added again it comes as any returning data does, judged by its log.
+
+A *rename* is nothing of its own: one member is added and another leaves, in this order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pgswarm.core.record import Place, Record
+from pgswarm.core.world import World
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Departure:
+    """One member that is to leave its place."""
+
+    place: Place
+    reason: str
+
+    @property
+    def member(self) -> str:
+        return self.place.member
+
+
+def departures(world: World, record: Record) -> tuple[Departure, ...]:
+    """Who is to leave, in the order in which they go: whom nobody counts on first, the primary last.
+
+    In a pause nobody is: who is counted stays so, and is counted again.
+    """
+    if world.document is None or not world.stored or record.paused(world.wall) is not None:
+        return ()
+    wanted = {instance.name for instance in world.document.instances()}
+    found = [
+        Departure(place=place, reason="the document no longer names it")
+        for place in record.places
+        if place.member not in wanted
+    ]
+    return tuple(
+        sorted(found, key=lambda one: (one.member == record.primary_member, record.counts(one.member), one.member))
+    )

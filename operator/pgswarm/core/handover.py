@@ -1,0 +1,87 @@
+"""The operator's own wish: another primary, because this one has to go.
+
+A primary that the document no longer names, or whose node is being drained, is to hand over before it is stopped. The
+way is the one and only, `switchover`; here is only who is to follow, and the wish for it, written into the record
+like a person's, so that every operator goes on with it and `status` tells. It is written when it can be fulfilled at
+once, and not while a person has a wish: theirs comes first.
+
+A hand-over that came to nothing has cost the writers some seconds. So it is not tried again before the time of the wish
+is over, however soon it was answered. Whoever has another reason calls `wished`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pgswarm.core import switchover
+from pgswarm.core.departures import departures
+from pgswarm.core.record import Record
+from pgswarm.core.steps import NOTHING, Plan, WriteRecord
+from pgswarm.core.wish import Wish
+from pgswarm.core.world import Unknown, World
+
+LASTS = 30.0
+"""Seconds for which such a wish holds, and for which a failed one is not repeated."""
+
+OWN = "way-"
+"""How the ids of such wishes begin."""
+
+
+def begun(world: World, record: Record, now: float) -> Plan:
+    """If the primary has to go: the wish that another follows, or why nobody can."""
+    why = _has_to_go(world, record)
+    if not why:
+        return NOTHING
+    leaving = {one.member for one in departures(world, record)}
+    heirs = [name for name in record.members if name not in leaving and not is_drained(world, record, name)]
+    return wished(world, record, why, heirs, now)
+
+
+def wished(world: World, record: Record, why: str, heirs: Iterable[str], now: float) -> Plan:
+    """The wish that the best of these become primary, or what is waited for first. `why` is the beginning of a line."""
+    own = world.present(record.primary_member, now)
+    if own is None or record.wish is not None:
+        return NOTHING
+    before = record.answered
+    if before is not None and before.id.startswith(OWN) and not before.done and world.wall < before.until:
+        text = f"{why}: tried again in {before.until - world.wall:.0f} s ({before.text})"
+        return Plan(waits=(text,), again=1.0)
+    pending: list[str] = []
+    for heir in sorted(heirs, key=lambda name: switchover.preference(world, record, name)):
+        if heir == record.primary_member:
+            continue
+        wish = Wish(
+            id=f"{OWN}{record.term}-{record.revision}",
+            kind="switchover",
+            term=record.term,
+            to=heir,
+            by="pgswarm",
+            until=world.wall + LASTS,
+        )
+        not_yet = switchover.refused(world, record, wish, own, now) or switchover.waits(world, record, wish, own, now)
+        if not not_yet:
+            reason = f"{why}: {heir} is to be primary"
+            return Plan(steps=(WriteRecord(record=record.amended(reason, wish=wish), reason=reason),))
+        pending.append(not_yet)
+    return Plan(waits=(f"{why}, and nobody can follow: {'; '.join(pending) or 'there is no other member'}",), again=1.0)
+
+
+def is_drained(world: World, record: Record, member: str) -> bool:
+    """Does Swarm end what runs on this member's node? Unknown is not drained."""
+    place = record.place(member)
+    if place is None or isinstance(world.swarm, Unknown):
+        return False
+    node = world.swarm.node(place.node_id)
+    return node is not None and node.availability == "drain"
+
+
+def _has_to_go(world: World, record: Record) -> str:
+    """Why the primary cannot stay, in words; empty if it can."""
+    name = record.primary_member
+    for departure in departures(world, record):
+        if departure.member == name:
+            return f"{name} is to leave ({departure.reason})"
+    place = record.place(name)
+    if is_drained(world, record, name) and place is not None:
+        return f"{name} is on {place.node_name}, which is drained"
+    return ""

@@ -1,0 +1,93 @@
+"""The end of a departure: the write by which a member leaves the record, and what becomes of its service.
+
+Written only when nobody counts on the member or waits for it any more (`departures` has the whole way). After it the
+record remembers the place, so that a service is removed because a record says that its member has left, never because
+something is not there: a record that was lost, or an old one from a backup, removes nothing. Removing a service
+removes no volume.
+
+A crash of the operator leaves: before the write, a record whose claim is moving, as ever; after it, a service that the
+record says is to go, and every operator sees it.
+"""
+
+from __future__ import annotations
+
+from pgswarm import settings
+from pgswarm.core import durability
+from pgswarm.core.departures import Departure, departures
+from pgswarm.core.record import DEPARTED_KEPT, Place, Record
+from pgswarm.core.reports import MemberReport
+from pgswarm.core.steps import NOTHING, Plan, RemoveService, WriteRecord
+from pgswarm.core.swarmview import Service, SwarmView
+from pgswarm.core.world import World
+
+
+def ended(world: World, record: Record, now: float) -> Plan:
+    """The record without the member, or what is waited for."""
+    for departure in departures(world, record)[:1]:
+        primary = world.present(record.primary_member, now)
+        if departure.member == record.primary_member or primary is None:
+            return NOTHING  # `handover` says why
+        counted = durability.held_back(world, record, departure.member, now) or _counted_on(record, departure, primary)
+        if counted:
+            return Plan(waits=(f"{departure.member} is to leave ({departure.reason}): {counted}",), again=1.0)
+        return _left(record, departure)
+    return NOTHING
+
+
+def services(cluster: str, record: Record, swarm: SwarmView) -> Plan:
+    """Services of members that have left: scaled to zero, and removed when their containers have ended."""
+    steps: list[RemoveService] = []
+    waits: list[str] = []
+    for member in dict.fromkeys(place.member for place in record.departed):
+        service = swarm.service(settings.member_service(cluster, member))
+        if service is None or record.place(member) is not None or not _is_ours(service, cluster, member):
+            continue
+        if service.replicas != 0:
+            reason = f"{member} has left, so it is stopped; its volume is kept"
+            steps.append(RemoveService(name=service.name, member=member, first=True, reason=reason))
+        elif ending := _ending(service, swarm):
+            waits.append(f"service {service.name} is removed when its container on {ending} has ended")
+        else:
+            reason = f"{member} has left and its container has ended; its volume is kept"
+            steps.append(RemoveService(name=service.name, member=member, first=False, reason=reason))
+    return Plan(steps=tuple(steps), waits=tuple(waits), again=1.0 if waits else None)
+
+
+def _counted_on(record: Record, departure: Departure, primary: MemberReport) -> str:
+    """Does anybody still count on it, or wait for it? Empty if not."""
+    if record.counts(departure.member):
+        return "claim and sync are about to do without it"
+    key = (record.term, record.revision)
+    if primary.heeded != key:
+        return f"{record.primary_member} has not acknowledged revision {record.revision}"
+    force = primary.in_force
+    if record.sync.k and (force is None or (force.term, force.revision) != key):
+        return f"the sync setting of revision {record.revision} is not yet in force on {record.primary_member}"
+    return ""
+
+
+def _left(record: Record, departure: Departure) -> Plan:
+    place = departure.place
+    reason = (
+        f"{place.member} has left ({departure.reason}); its volume {place.volume} on {place.node_name} is kept as it is"
+    )
+    known: list[Place] = [one for one in record.departed if one != place]
+    changed = record.amended(
+        reason,
+        places=tuple(one for one in record.places if one != place),
+        departed=(*known, place)[-DEPARTED_KEPT:],
+    )
+    return Plan(steps=(WriteRecord(record=changed, reason=reason),))
+
+
+def _is_ours(service: Service, cluster: str, member: str) -> bool:
+    return (service.cluster, service.kind, service.member) == (cluster, "member", member)
+
+
+def _ending(service: Service, swarm: SwarmView) -> str:
+    """Where a container of it may still run, on a node that could say otherwise; empty if nowhere."""
+    for task in swarm.tasks_of(service):
+        node = swarm.node(task.node_id) if task.node_id else None
+        if task.is_live and node is not None and node.state != "down":
+            return node.name
+    return ""
