@@ -40,8 +40,8 @@ def begun(world: World, record: Record, now: float) -> Plan:
 def wished(world: World, record: Record, why: str, heirs: Iterable[str], now: float) -> Plan:
     """The wish that the best of these become primary, or what is waited for first. `why` is the beginning of a line."""
     own = world.present(record.primary_member, now)
-    if own is None or record.wish is not None:
-        return NOTHING
+    if own is None or own.leaving or record.wish is not None:
+        return NOTHING  # a primary that is told to stop asks for a successor itself
     before = record.answered
     if before is not None and before.id.startswith(OWN) and not before.done and world.wall < before.until:
         text = f"{why}: tried again in {before.until - world.wall:.0f} s ({before.text})"

@@ -382,7 +382,8 @@ class Faults:
         return site.network.both_ways(here, container.node)
 
     def _node_of(self, member: str) -> str:
-        return next(slot.node for slot in self._site.swarm.slots if slot.member == member)
+        nodes = [slot.node for slot in self._site.swarm.slots if slot.member == member]
+        return nodes[-1] if nodes else next(iter(self._site.swarm.machines))
 
     def _living(self, node: str) -> list[Any]:
         return [one for one in self._site.everyone if one.node == node]

@@ -16,6 +16,7 @@ from loguru import logger
 
 from pgswarm.core.grant import DRIFT
 from pgswarm.core.steps import SendGrant, title
+from pgswarm.sim.edits import Edits
 from pgswarm.sim.faults import THEMES, Faults
 from pgswarm.sim.ledger import Violation
 from pgswarm.sim.site import Shape, Site
@@ -110,7 +111,7 @@ class Life:
 
     def __init__(self, site: Site, theme: str) -> None:
         self.site, self.theme = site, theme
-        self.faults = Faults(site)
+        self.faults, self.edits = Faults(site), Edits(site)
         self.rested_after: float | None = None
 
     def trouble(self) -> None:
@@ -127,6 +128,7 @@ class Life:
             site.run(pause)
             left -= pause
             self.faults.draw(self.theme)
+            self.edits.maybe()
         self.faults.calm()
 
     def rest(self) -> None:

@@ -75,6 +75,7 @@ def no_empty_database_elsewhere(play: Play) -> None:
     play.begin(members=2, operators=3, nodes=4)
     play.faults.drain("n1")
     play.until("the other one serves", lambda: play.serves("pg-2"), within=20)
+    play.until("Swarm has ended the first one", lambda: play.site.container("pg-1") is None, within=5)
     play.never("the first one lives elsewhere", lambda: play.site.container("pg-1") is not None, during=15.0)
     play.faults.drain("n1", False)
     play.rest()

@@ -1,0 +1,65 @@
+"""What people do to the document in the middle of everything: more members, fewer, others, another durability.
+
+A history is edited if its seed says so, by chance of its own: a seed without edits is the same history with or
+without this. What a document asks for at the end is what the cluster must come to rest at. Nobody goes
+to `async` or from it: what may be lost is another question then.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+from pgswarm.core.spec import PostgresCluster
+
+if TYPE_CHECKING:
+    from pgswarm.sim.site import Site
+
+OFTEN = 0.3
+"""How many of the histories are edited."""
+
+MOST = 5
+"""Members, at most."""
+
+
+class Edits:
+    """One person's hand on the document of a site."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._rng = random.Random(f"edits {site.seed}")
+        self._left = self._rng.randint(1, 4) if self._rng.random() < OFTEN else 0
+
+    def maybe(self) -> None:
+        """Now and then, edit it."""
+        if self._left and self._rng.random() < 0.5:
+            self._left -= 1
+            self._edit()
+
+    def _edit(self) -> None:
+        site, rng = self._site, self._rng
+        if site.document is None:
+            return
+        spec = site.document.model_dump(by_alias=True, exclude_unset=True)["spec"]
+        kind = rng.choice(("fewer", "fewer", "more", "another", "durability", "parameters"))
+        instances: list[dict[str, Any]] = list(spec["instances"])
+        if kind in ("fewer", "another") and len(instances) > 1:
+            instances.remove(rng.choice(instances))
+        if kind in ("more", "another") and len(instances) < MOST:
+            names = {one["name"] for one in instances}
+            free = [f"pg-{n}" for n in range(1, MOST + 2) if f"pg-{n}" not in names]
+            instances.append({"name": rng.choice(free), "node": rng.choice(list(site.swarm.machines))})
+        durability = spec["durability"]
+        if kind == "durability" and durability != "async":
+            durability = "preferred" if durability == "required" else "required"
+        if len(instances) == 1 and durability == "required":
+            durability = "preferred"
+        if kind == "parameters":
+            spec["postgres"] = {"parameters": {"work_mem": f"{rng.randint(1, 64)}MB"}}
+        site.count(f"edit: {kind}")
+        site.edit(_document(site.document, {**spec, "instances": instances, "durability": durability}))
+
+
+def _document(before: PostgresCluster, spec: dict[str, Any]) -> PostgresCluster:
+    whole = before.model_dump(by_alias=True, exclude_unset=True)
+    return PostgresCluster.model_validate({**whole, "spec": spec})
