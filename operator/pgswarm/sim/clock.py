@@ -126,33 +126,42 @@ class Process:
 class Running:
     """A job under way."""
 
-    __slots__ = ("_ended", "_job", "_process", "_turn", "over")
+    __slots__ = ("_ended", "_job", "_process", "_stepping", "_turn", "over")
 
     def __init__(self, process: Process, job: Job, ended: Callable[[BaseException | None], object]) -> None:
         self._process, self._job, self._ended = process, job, ended
         self._turn = 0
-        self.over = False
+        self.over = self._stepping = False
         process.after(0.0, self._step, 0, None)
 
     def cancel(self) -> None:
-        """End it where it is; `ended` is not called."""
+        """End it where it is, or at its next yield if it is this very job that asks; `ended` is not called."""
         if not self.over:
             self.over = True
+            if not self._stepping:
+                self._job.close()
+
+    def _was_cancelled(self) -> bool:
+        """By itself, in the step that it has just made?"""
+        if self.over:
             self._job.close()
+        return self.over
 
     def _step(self, turn: int, value: object) -> None:
         if self.over or turn != self._turn:
             return
         self._turn += 1
+        self._stepping = True
         try:
             wanted = self._job.send(value)
-        except StopIteration:
-            self.over = True
-            self._ended(None)
+        except (StopIteration, Exception) as end:
+            if not self.over:
+                self.over = True
+                self._ended(None if isinstance(end, StopIteration) else end)
             return
-        except Exception as exc:
-            self.over = True
-            self._ended(exc)
+        finally:
+            self._stepping = False
+        if self._was_cancelled():
             return
         turn, process = self._turn, self._process
         if isinstance(wanted, (float, int)):
