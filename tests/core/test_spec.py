@@ -106,6 +106,19 @@ def test_a_parameter_cannot_smuggle_in_a_second_line() -> None:
     assert "must be on one line" in refusal(postgres={"parameters": {"work_mem": "4MB\nfsync=off"}})
 
 
+@pytest.mark.parametrize(
+    "rule", ["include x", "host", "host all all\nlocal all all trust", "hostile all all all trust", "@include x", ""]
+)
+def test_a_rule_that_is_no_line_of_pg_hba_is_refused(rule: str) -> None:
+    assert "one line as in pg_hba.conf" in refusal(postgres={"hba": [rule]})
+
+
+def test_rules_of_pg_hba_are_accepted_and_none_is_the_default() -> None:
+    given = ["hostssl all all 10.0.0.0/8 scram-sha-256", 'host "my db" bob samenet reject']
+    assert cluster(postgres={"hba": given}).spec.postgres.hba == given
+    assert cluster().spec.postgres.hba == []
+
+
 def test_parameters_become_text_and_booleans_become_on_and_off() -> None:
     given = {"jit": False, "autovacuum": True, "max_connections": 200, "random_page_cost": 1.1, "work_mem": "64MB"}
     assert cluster(postgres={"parameters": given}).spec.postgres.settings() == {

@@ -72,3 +72,13 @@ def test_a_password_file_escapes_its_separators() -> None:
 
 def test_slots_of_different_members_have_different_names() -> None:
     assert postgres.slot_name("postgres-primary") == "pgswarm_postgres_primary"
+
+
+def test_a_documents_rules_come_after_ours_and_before_everybody_with_a_password() -> None:
+    text = postgres.hba(open_to_clients=True, rules=("host all bob 10.0.0.0/8 reject",)).splitlines()
+    kinds = [line.split()[2] for line in text[1:]]
+    assert kinds == ["postgres", "pgswarm_replication", "pgswarm_replication", "bob", "all"]
+
+
+def test_in_quarantine_no_rule_of_a_document_lets_anybody_in() -> None:
+    assert "trust" not in postgres.hba(open_to_clients=False, rules=("host all all 0.0.0.0/0 trust",))

@@ -33,13 +33,22 @@ Contacts = tuple[tuple[str, str], ...]
 
 @lru_cache(maxsize=KEPT)
 def to_member(
-    cluster: str, record: Same[Record], document: Same[PostgresCluster], contacts: Contacts, member: str, boot: str
+    cluster: str,
+    record: Same[Record],
+    document: Same[PostgresCluster],
+    contacts: Contacts,
+    member: str,
+    boot: str,
+    *,
+    adopt: bool,
 ) -> tuple[OrderMessage, str]:
     """The letter to one member, and its digest for this process of its agent."""
     message = OrderMessage(
         order=order_for(cluster, record.value, member),
         circumstances=Circumstances(
-            contacts={name: address for name, address in contacts if name != member}, settings=settings_of(document)[0]
+            contacts={name: address for name, address in contacts if name != member},
+            settings=settings_of(document)[0],
+            adopt=adopt,
         ),
     )
     return message, _digest(boot, message.model_dump_json())
@@ -63,18 +72,13 @@ def settings_of(document: Same[PostgresCluster]) -> tuple[Settings, str]:
     settings = Settings(
         database=spec.postgres.database,
         owner=spec.postgres.owner,
-        parameters={name: _as_text(value) for name, value in sorted(spec.postgres.parameters.items())},
+        parameters=dict(sorted(spec.postgres.settings().items())),
+        hba=tuple(spec.postgres.hba),
         detection_timeout=seconds(spec.detection_timeout),
         isolation_timeout=seconds(spec.isolation_timeout),
         durability=spec.durability,
     )
     return settings, settings.digest
-
-
-def _as_text(value: str | int | float | bool) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return str(value)
 
 
 def _digest(boot: str, text: str) -> str:

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from pgswarm.core.base import Message
 from pgswarm.core.claim import Incarnation
-from pgswarm.core.orders import Circumstances, Order
+from pgswarm.core.orders import Circumstances, Order, Settings
 from pgswarm.core.reports import Data
 
 
@@ -33,6 +33,9 @@ class Memory(Message):
     promised: int = 0
     order: Order | None = None
     circumstances: Circumstances = Circumstances()
+    settings: Settings | None = Field(
+        default=None, description="what PostgreSQL runs with: the last settings that were tried and taken"
+    )
     data: Data = Data.NONE
     incarnation: Incarnation | None = None
     system_id: str = ""

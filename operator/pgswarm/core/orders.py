@@ -69,6 +69,7 @@ class Settings(Message):
     database: str = "app"
     owner: str = "app"
     parameters: dict[str, str] = {}
+    hba: tuple[str, ...] = ()
     detection_timeout: float = Field(default=3.0, description="seconds")
     isolation_timeout: float = Field(default=5.0, description="seconds")
     durability: str = Field(default="preferred", description="async: ask for grants, also before an order demands one")
@@ -76,7 +77,8 @@ class Settings(Message):
     @property
     def digest(self) -> str:
         """What a report's `settings_digest` is compared with."""
-        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()[:16]
+        said = self.model_dump(exclude_defaults=True)  # so that a field of a later version changes nothing by itself
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class Circumstances(Message):
@@ -86,6 +88,9 @@ class Circumstances(Message):
         default={}, description="member name → IPv4 address of its task on the control network"
     )
     settings: Settings = Settings()
+    adopt: bool = Field(
+        default=True, description="take the settings; else only try them, for somebody there has not done so yet"
+    )
 
 
 class OrderMessage(Message):

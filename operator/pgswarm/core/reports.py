@@ -177,6 +177,7 @@ class MemberReport(Message):
     kept: tuple[Kept, ...] = Field(default=(), description="diverged log that lies aside on the volume, oldest first")
     pending_restart: tuple[str, ...] = Field(default=(), description="parameters that wait for a restart")
     settings_digest: str = Field(default="", description="of the settings that are in effect")
+    tried: str = Field(default="", description="digest of the newest settings that PostgreSQL would take here")
     version: str = Field(default="", description="PostgreSQL's version, such as 17.6")
     disk_free: int = Field(default=0, description="bytes")
     disk_total: int = Field(default=0, description="bytes")

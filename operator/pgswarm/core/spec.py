@@ -79,6 +79,11 @@ _OBJECT = Shape(
     r"[A-Za-z0-9][A-Za-z0-9_.-]*", "must be letters, digits, '_', '.' and '-', beginning with a letter or digit"
 )
 _IMAGE = Shape(r"[^\s]+", "must be the name of an image, such as registry:5000/team/postgres:17")
+_HBA = Shape(
+    r"(local|host|hostssl|hostnossl|hostgssenc|hostnogssenc)[ \t][ -~\t]*",
+    "must be one line as in pg_hba.conf, beginning with local, host, hostssl, hostnossl, hostgssenc or hostnogssenc",
+    longest=500,
+)
 _DURATION = Shape(r"\d+(\.\d+)?(ms|s|m|h)", "must be a number and a unit: 500ms, 3s, 2m or 1h", 20)
 _SIZE = Shape(r"\d+(B|kB|MB|GB|TB)", "must be a whole number and a unit: 512kB, 16MB or 1GB", 20)
 
@@ -98,6 +103,7 @@ ParameterName = Annotated[
 ]
 ObjectName = Annotated[str, BeforeValidator(_OBJECT.check), WithJsonSchema(_OBJECT.schema())]
 ImageName = Annotated[str, BeforeValidator(_IMAGE.check), WithJsonSchema(_IMAGE.schema())]
+HbaRule = Annotated[str, BeforeValidator(_HBA.check), WithJsonSchema(_HBA.schema())]
 Duration = Annotated[str, BeforeValidator(_DURATION.check), WithJsonSchema(_DURATION.schema())]
 Size = Annotated[str, BeforeValidator(_SIZE.check), WithJsonSchema(_SIZE.schema())]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -157,6 +163,11 @@ class PostgresSection(Section):
     owner: Identifier = Field(default="app", description="role that owns it")
     parameters: dict[ParameterName, str | int | float | bool] = Field(
         default_factory=dict, description="settings of postgresql.conf"
+    )
+    hba: Annotated[list[HbaRule], Field(max_length=200)] = Field(
+        default=[],
+        description="lines of pg_hba.conf, the first that fits decides; those of pgswarm's agents and of replication "
+        "come before them, and after them: everybody with a password (scram-sha-256)",
     )
     passwords: Passwords = Field(default_factory=Passwords)
 

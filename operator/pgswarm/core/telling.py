@@ -8,6 +8,7 @@ be. Before this: `plan` has read the record and found nobody with a newer one. A
 
 from __future__ import annotations
 
+from pgswarm.core import rollout
 from pgswarm.core.base import Same
 from pgswarm.core.letters import settings_of, to_member, to_router
 from pgswarm.core.orders import contacts_of
@@ -34,6 +35,7 @@ def orders(world: World, record: Record, now: float) -> Plan:
     decided, document = Same(record), Same(world.document)
     contacts = tuple(contacts_of(world.addresses).items())
     settings_digest = settings_of(document)[1]
+    adopt = rollout.may_adopt(world, record, settings_digest, now)
     steps: list[SendOrder | SendRouterOrder] = []
     waits: list[str] = []
     # The primary's comes first: after a ballot, writers wait for it, and for nobody else's.
@@ -43,7 +45,7 @@ def orders(world: World, record: Record, now: float) -> Plan:
             if member != record.primary_member:
                 waits.append(world.gone(member, now) or f"{member} is not there")
             continue
-        message, digest = to_member(world.cluster, decided, document, contacts, member, report.boot)
+        message, digest = to_member(world.cluster, decided, document, contacts, member, report.boot, adopt=adopt)
         told = world.told.get(member)
         # A standby without a stream may lack nothing but an address that another operator did not live to tell.
         lost = member != record.primary_member and report.upstream is None

@@ -23,7 +23,7 @@ from pgswarm.core.memory import Memory
 from pgswarm.core.orders import Circumstances, Order
 from pgswarm.core.reports import Data
 from pgswarm.errors import Again, Refused
-from pgswarm.member import aside, ask, build, grant, reign, settle, sql, state, telling, tools, waldir, watching
+from pgswarm.member import aside, ask, build, grant, reign, settle, sql, state, telling, tools, tuning, waldir, watching
 from pgswarm.member.config import secret
 from pgswarm.render import postgres as render
 from pgswarm.settings import REPLICATION_ROLE
@@ -72,20 +72,6 @@ async def perform(agent: Agent, action: duty.Action) -> None:
             assert_never(never)
 
 
-async def adopt(agent: Agent) -> None:
-    """Take the document's settings; what PostgreSQL refuses is a problem, and the former ones stay."""
-    try:
-        await agent.files.adopt(agent.memory.circumstances.settings)
-    except Refused as exc:
-        logger.error("{}", exc)
-        agent.refused_digest = agent.memory.circumstances.settings.digest
-        agent.trouble("bad-parameter", exc.reason)
-        return
-    agent.trouble("bad-parameter", None)
-    agent.files.rewrite()
-    agent.postmaster.reload()
-
-
 async def _create(agent: Agent, order: Order) -> None:
     config = agent.config
     await agent.remember(
@@ -127,10 +113,8 @@ async def _start(agent: Agent, begin: duty.Begin) -> None:
             f"{config.pgdata} is system {control['Database system identifier']}, this member's was {memory.system_id}: "
             "a person must look"
         )
-    try:
-        await agent.files.adopt(memory.circumstances.settings)
-    except Refused as exc:
-        agent.trouble("bad-parameter", exc.reason)
+    await tuning.prepare(agent)
+    agent.pending_restart = ()
     if begin is duty.Begin.PRIMARY:
         for name in ("standby.signal", "recovery.signal"):
             (config.pgdata / name).unlink(missing_ok=True)

@@ -3,8 +3,8 @@
 Six loops share this object, all in one task group: `_work` asks `duty` and does what it says, one cancellable job
 at a time; `watching` looks at PostgreSQL; `ruling` keeps a primary's sync setting and roles; `slots` keeps log for the
 others; `neighbours` asks them where there is no operator to say; `grant` asks for leave to write. Orders and promises
-come in by `take_order` and `take_promise`: made durable first, then the job that they overtake is cancelled and the
-loops are woken. Every change ends in `publish`, which tells every open stream at once.
+come in and are made durable first, then the job that they overtake is cancelled and the loops are woken. Every change
+ends in `publish`, which tells every open stream at once.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from pgswarm.member import (
     slots,
     state,
     telling,
+    tuning,
     waldir,
     watching,
 )
@@ -105,7 +106,8 @@ class Agent:
         self._poke = anyio.Event()
         self._changed = anyio.Event()
         self._setbacks = Setbacks()
-        self.refused_digest = self._why = ""
+        self.tuning = tuning.Tuning()
+        self._why = ""
         if sealed:
             logger.error("{}", sealed)
             self.problems["sealed"] = Problem(code="foreign-data", text=sealed)
@@ -316,11 +318,8 @@ class Agent:
         """Run for ever."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._work)
-            tasks.start_soon(watching.watch, self)
-            tasks.start_soon(ruling.rule, self)
-            tasks.start_soon(slots.keep, self)
-            tasks.start_soon(neighbours.keep_asking, self)
-            tasks.start_soon(grant.keep, self)
+            for part in (watching.watch, ruling.rule, slots.keep, neighbours.keep_asking, grant.keep):
+                tasks.start_soon(part, self)
 
     async def end(self) -> None:
         """SIGTERM: a successor, if there can be one; then no further work, and a fast shutdown."""

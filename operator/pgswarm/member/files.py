@@ -2,22 +2,18 @@
 
 What is in them is known here and nowhere read back: the sync setting, the upstream, whether clients are let in, the
 document's parameters. `postgresql.auto.conf` in PGDATA (which a clone or a rewind brings along from its source) is
-emptied before every start. Parameters of a document are tried with `postgres -C` before they are taken: a wrong one
-would be noticed only at the next start, which might be in the middle of a failover.
+emptied before every start. The document's settings come here only after `tuning` has had them tried: a wrong one would
+be noticed only at the next start, which might be in the middle of a failover.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
 from pgswarm.core.orders import Settings
-from pgswarm.errors import Refused
-from pgswarm.member import state, tools
+from pgswarm.member import state
 from pgswarm.member.config import Config, secret, system_user
 from pgswarm.render import postgres as render
-
-_LOG_HEAD = re.compile(r"^.*?(FATAL|ERROR|LOG):\s*")
 
 
 class Files:
@@ -37,6 +33,7 @@ class Files:
             slot=render.slot_name(config.member),
         )
         self._open = True
+        self._rules: tuple[str, ...] = ()
         self.digest = ""
 
     @property
@@ -47,7 +44,7 @@ class Files:
         """Everything that a start needs."""
         self._wanted = replace(self._wanted, sync=sync, upstream=upstream, is_calm=False)
         self._open = open_to_clients
-        state.write(self._config.conf / "pg_hba.conf", render.hba(open_to_clients=open_to_clients))
+        self._write_hba()
         state.write(self._config.conf / "pg_ident.conf", render.ident(system_user()))
         self._write()
         self.put_back()
@@ -86,29 +83,23 @@ class Files:
         if self._open == open_to_clients:
             return False
         self._open = open_to_clients
-        state.write(self._config.conf / "pg_hba.conf", render.hba(open_to_clients=open_to_clients))
+        self._write_hba()
         return True
 
-    async def adopt(self, settings: Settings) -> None:
-        """Take the document's parameters, if PostgreSQL would. Raises Refused with its words otherwise."""
-        candidate = replace(self._wanted, parameters=dict(settings.parameters))
-        if (self._config.pgdata / "PG_VERSION").exists() and candidate.parameters != self._wanted.parameters:
-            trial = self._config.conf / "trial.conf"
-            state.write(trial, render.configuration(candidate))
-            argv = [self._config.program("postgres"), "-D", str(self._config.pgdata), "-C", "port"]
-            output = await tools.run([*argv, "-c", f"config_file={trial}"], deadline=20.0)
-            trial.unlink(missing_ok=True)
-            if output.code != 0:
-                words = [_LOG_HEAD.sub("", line) for line in output.lines if "configuration file" not in line]
-                raise Refused(
-                    f"PostgreSQL does not take the document's parameters: {'; '.join(words) or output.text}; "
-                    "the ones before stay in effect: correct the document"
-                )
-        self._wanted = candidate
-        self.digest = settings.digest
+    def candidate(self, settings: Settings) -> render.Configuration:
+        """The configuration with these settings, to be tried."""
+        return replace(self._wanted, parameters=dict(settings.parameters))
+
+    def take(self, settings: Settings) -> None:
+        """Have these settings from the next writing on; they were tried before."""
+        self._wanted, self._rules, self.digest = self.candidate(settings), settings.hba, settings.digest
 
     def rewrite(self) -> None:
+        self._write_hba()
         self._write()
+
+    def _write_hba(self) -> None:
+        state.write(self._config.conf / "pg_hba.conf", render.hba(open_to_clients=self._open, rules=self._rules))
 
     def _write(self) -> None:
         state.write(self._config.conf / "postgresql.conf", render.configuration(self._wanted))

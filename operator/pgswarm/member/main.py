@@ -67,6 +67,8 @@ async def _live(config: Config, door: Door) -> None:
         usage = shutil.disk_usage(config.volume)
         keep = min(usage.total // SLOT_SHARE, SLOT_MOST) >> 20
         files = Files(config, major, f"{keep}MB")
+        if memory.settings is not None:
+            files.take(memory.settings)
         agent = Agent(config, memory, files, postmaster, version=version, tasks=tasks, sealed=sealed)
         postmaster.on_change(agent.stirred)
         door.agent = agent

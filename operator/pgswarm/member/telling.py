@@ -84,6 +84,7 @@ def report(agent: Agent, now: float, sequence: int) -> MemberReport:
         kept=agent.kept,
         pending_restart=agent.pending_restart,
         settings_digest=agent.files.digest,
+        tried=agent.tuning.passed,
         version=agent.version,
         disk_free=roughly(usage.free),
         disk_total=usage.total,

@@ -1,7 +1,7 @@
 """The look at PostgreSQL, again and again: quickly while something changes, rarely at rest.
 
-A look that gets no answer is a fact like any other (a report without a fresh one serves nobody); a document's new
-settings are taken here too, since only a PostgreSQL that answers can take them.
+A look that gets no answer is a fact like any other (a report without a fresh one serves nobody). That there are new
+settings is noticed here too; they are tried and taken beside (`tuning`), for a look must not wait for that.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pgswarm.core import duty
 from pgswarm.core.reports import Postgres, Problem, Progress, Role
 from pgswarm.core.wal import Position
 from pgswarm.errors import Again
-from pgswarm.member import act, reign
+from pgswarm.member import reign, tuning
 from pgswarm.member.facts import Sight
 
 if TYPE_CHECKING:
@@ -40,9 +40,11 @@ async def watch(agent: Agent) -> None:
     turn = 0
     while True:
         poked = agent.poked()
+        tuning.glance(agent)
         if agent.postmaster.state is Postgres.RUNNING:
+            eager = anyio.current_time() < agent.tuning.eager_until
             try:
-                await look(agent, settings_too=turn % PENDING_EVERY == 0)
+                await look(agent, settings_too=eager or turn % PENDING_EVERY == 0)
             except Again as exc:
                 logger.debug("{}", exc)
             except Exception as exc:  # a bug here must not end the agent, and PostgreSQL with it
@@ -76,10 +78,6 @@ async def look(agent: Agent, *, settings_too: bool = True) -> None:
             agent.position = Position(timeline=sight.timeline, lsn=sight.receive)
     elif not sight.recovery and sight.timeline:
         agent.position = Position(timeline=sight.timeline, lsn=sight.insert)
-    settings = agent.memory.circumstances.settings
-    if settings.digest not in (agent.files.digest, agent.refused_digest):
-        await act.adopt(agent)
-        settings_too = True
     if settings_too:
         agent.pending_restart = await agent.observer.pending_restart()
 

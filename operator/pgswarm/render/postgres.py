@@ -8,7 +8,7 @@ on, so the last word is always the agent's; an agent that writes this file has n
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pgswarm.core.spec import OWNED_PARAMETERS
@@ -129,14 +129,20 @@ def quoted(value: str) -> str:
     return "'" + flat.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
-def hba(*, open_to_clients: bool) -> str:
-    """pg_hba.conf: the agent over the socket, replication, and - unless in quarantine - everybody with a password."""
+def hba(*, open_to_clients: bool, rules: Sequence[str] = ()) -> str:
+    """pg_hba.conf: the agent over the socket, replication, and - unless in quarantine - the document's rules and
+    everybody with a password.
+
+    The first line that fits decides, so no rule of a document can shut out the agent or a standby, and in quarantine
+    none of them lets anybody in.
+    """
     rows = [
         f"local all         postgres              peer map={IDENT_MAP}",
         f"host  replication {REPLICATION_ROLE} 0.0.0.0/0 scram-sha-256",
         f"host  postgres    {REPLICATION_ROLE} 0.0.0.0/0 scram-sha-256",
     ]
     if open_to_clients:
+        rows.extend(" ".join(rule.split()) for rule in rules)
         rows.append("host  all         all                 0.0.0.0/0 scram-sha-256")
     return "\n".join(["# Written by pgswarm.", *rows, ""])
 

@@ -115,6 +115,7 @@ def _start(agent: Agent, begin: duty.Begin) -> Job:
     memory = agent.memory
     if volume.system_id != memory.system_id:
         raise Refused(f"the data is system {volume.system_id}, this member's was {memory.system_id}")
+    agent.tuning.started()
     if begin is duty.Begin.PRIMARY:
         agent.postgres.start(begin, GHOST if order and order.sync.k else NOBODY, doors=False)
         agent.throne = reigning.Throne(starts=agent.postgres.starts, opened=False)

@@ -31,6 +31,7 @@ from pgswarm.sim.clock import Job, Running, Signal, Timer
 from pgswarm.sim.postgres import Postgres
 from pgswarm.sim.speech import Speaker
 from pgswarm.sim.streaming import NOBODY, Setting
+from pgswarm.sim.tuning import Tuning
 
 if TYPE_CHECKING:
     from pgswarm.sim.container import Container
@@ -71,7 +72,7 @@ class Agent:
         self.seen_at: float | None = None
         self.streaming = False
         self.walsenders: tuple[Walsender, ...] = ()
-        self.digest = ""
+        self.tuning = Tuning(self)
         self.changed = Signal()
         self.job: Running | None = None
         self._doing: duty.Action = duty.Rest(reason="")
@@ -114,7 +115,8 @@ class Agent:
         order, postgres = self.memory.order, self.postgres
         if order is None or self.memory.incarnation is None:
             return
-        self.heeded, self.digest = order.key, self.memory.circumstances.settings.digest
+        self.heeded = order.key
+        self.tuning.started()
         self.position = self.volume.position
         if reigns:
             setting = Setting.of(order.sync, order.term)
@@ -378,6 +380,7 @@ class Agent:
         self._looking = self.process.after(LOOK_BUSY if self._is_busy() else LOOK_REST, self.look)
 
     def _second(self) -> None:
+        self.tuning.turn()
         self.slots.turn()
         self.neighbours.turn()
         self.process.after(ALONE_EVERY, self._second)

@@ -65,7 +65,7 @@ def _take_order(agent: Agent, message: OrderMessage, answer: Callable[[wire.Answ
         agent.leave.guard()
     finally:
         agent.release()
-    agent.digest = message.circumstances.settings.digest
+    agent.tuning.turn()
     if is_new or first:
         agent.site.story(agent.name, f"takes the order to be {order.role} of term {order.term}.{order.revision}")
         agent.overtake()

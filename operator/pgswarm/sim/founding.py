@@ -100,6 +100,7 @@ def found(site: Site) -> None:
                 contacts={name: at for name, at in contacts.items() if name != member},
                 settings=settings_of(Same(wanted))[0],
             ),
+            settings=settings_of(Same(wanted))[0],
             data=Data.READY,
             incarnation=_name(member),
             system_id=SYSTEM,

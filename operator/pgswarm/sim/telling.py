@@ -76,7 +76,9 @@ def words(agent: Agent) -> dict[str, Any]:
         "slots": agent.slots.told,
         "progress": agent.progress,
         "problem": next(iter(agent.problems.values()), None),
-        "settings_digest": agent.digest,
+        "pending_restart": agent.tuning.pending if agent.postgres.answers else (),
+        "settings_digest": agent.tuning.digest,
+        "tried": agent.tuning.passed,
     }
 
 
