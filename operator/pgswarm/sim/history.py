@@ -86,8 +86,8 @@ def history(seed: int, *, rest: bool = True, theme: str | None = None, keep: boo
             life.rest()
     except Violation as found:
         violation = str(found)
-    except RuntimeError as broken:
-        violation = f"bug: {broken}"
+    except Exception as broken:  # whatever it is, it must not end a run of a hundred thousand
+        violation = f"bug: {type(broken).__name__}: {broken}"
     finally:
         site = life.site
         site.close()

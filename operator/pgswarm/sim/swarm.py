@@ -281,8 +281,8 @@ class Swarm:
         return name
 
     def change_service(self, service: str, version: int, spec: dict[str, Any]) -> None:
-        found = self.services[service]
-        if found.version != version:
+        found = self.services.get(service)
+        if found is None or found.version != version:
             raise Conflict("update out of sequence")
         self._index += 1
         restarts = found.spec.get("TaskTemplate") != spec.get("TaskTemplate")
@@ -298,7 +298,8 @@ class Swarm:
 
     def remove_service(self, service: str) -> None:
         """Its tasks are no longer told of; containers that can be reached are told to end."""
-        del self.services[service]
+        if self.services.pop(service, None) is None:
+            return  # another operator was first
         for slot in [slot for slot in self.slots if slot.service == service]:
             slot.wanted, slot.service = False, ""
             for task in slot.tasks:
