@@ -1,8 +1,8 @@
-"""`switchover` and `failover`: what a person asks for beside the document.
+"""`switchover`, `failover` and `restart`: what a person asks for beside the document.
 
-Both show first what would be done, with the same eyes and rules as the operator's; then the wish is written into the
+All show first what would be done, with the same eyes and rules as the operator's; then the wish is written into the
 cluster's record, the operator that acts fulfils it, and the answer is waited for. Only what loses data asks back, or
-wants `--yes`. Both work from any manager's shell (`elsewhere`).
+wants `--yes`. All work from any manager's shell (`elsewhere`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import typer
 
 from pgswarm.cli import elsewhere
 from pgswarm.cli.agents import Secret, options
+from pgswarm.cli.documents import Output, OutputOption
 from pgswarm.cli.failures import FAILED, BadInput
 from pgswarm.cli.person import who
 
@@ -33,6 +34,7 @@ def declare(app: typer.Typer) -> None:
     """Add the verbs of this family."""
     app.command()(switchover)
     app.command()(failover)
+    app.command()(restart)
 
 
 def switchover(
@@ -43,6 +45,7 @@ def switchover(
     timeout: Timeout = 60,
     dry_run: DryRun = False,
     secret_file: Secret = None,
+    output: OutputOption = Output.TEXT,
     by: By = "",
 ) -> None:
     """Make another member primary while all is well: a pause of some tenths of a second, nothing lost.
@@ -55,8 +58,9 @@ def switchover(
     by = by or who()
     if elsewhere.is_needed(secret_file):
         words = ["switchover", *_given("--to", to), *_given("--cluster", cluster), "--timeout", str(timeout)]
-        raise typer.Exit(elsewhere.carry([*words, "--by", by, *(["--dry-run"] if dry_run else [])]))
-    _do("switchover", to, (), cluster, timeout, secret_file, by, dry_run=dry_run)
+        words += ["--by", by, "-o", output.value, *(["--dry-run"] if dry_run else [])]
+        raise typer.Exit(elsewhere.carry(words))
+    _do("switchover", to, (), cluster, timeout, secret_file, by, dry_run=dry_run, output=output)
 
 
 def failover(
@@ -72,6 +76,7 @@ def failover(
     timeout: Timeout = 60,
     dry_run: DryRun = False,
     secret_file: Secret = None,
+    output: OutputOption = Output.TEXT,
     by: By = "",
     as_json: Json = False,
 ) -> None:
@@ -95,9 +100,14 @@ def failover(
     kind: Kind = "accept-loss" if accept_data_loss else "failover"
     by = by or who()
     if not elsewhere.is_needed(secret_file):
-        _do(kind, to, named, cluster, timeout, secret_file, by, dry_run=dry_run, yes=yes, as_json=as_json)
+        _do(
+            kind, to, named, cluster, timeout, secret_file, by, dry_run=dry_run, yes=yes, as_json=as_json, output=output
+        )
         return
+    if output is Output.JSON and accept_data_loss and not (yes or dry_run):
+        raise BadInput("-o json asks nobody: say --yes as well, and name each member with --dead")
     words = ["failover", *_given("--to", to), *_given("--cluster", cluster), "--timeout", str(timeout), "--by", by]
+    words += ["-o", output.value]
     for name in named:
         words += ["--dead", name]
     if not accept_data_loss:
@@ -106,15 +116,43 @@ def failover(
     if yes or dry_run:
         raise typer.Exit(elsewhere.carry([*words, "--yes", *(["--dry-run"] if dry_run else [])]))
     # Only this shell can ask its person, and the wish shall name exactly those whom the person has seen.
-    code, output = elsewhere.heard([*words, "--dry-run", "--json"])
+    code, said = elsewhere.heard([*words, "--dry-run", "--json"])
     if code:
         raise typer.Exit(code)
-    shown = json.loads(output)
+    shown = json.loads(said)
     _show(shown["lines"])
     _confirm(shown["dead"])
     for name in shown["dead"]:
         words += [] if name in named else ["--dead", name]
     raise typer.Exit(elsewhere.carry([*words, "--cluster", shown["cluster"], "--yes"]))
+
+
+def restart(
+    member: Annotated[str | None, typer.Argument(help="The member; all of them, one by one, if not given.")] = None,
+    cluster: Cluster = None,
+    timeout: Timeout = 100,
+    dry_run: DryRun = False,
+    secret_file: Secret = None,
+    output: OutputOption = Output.TEXT,
+    by: By = "",
+) -> None:
+    """Restart a member, or all of them: its container with agent and PostgreSQL, its data stays.
+
+    Standbys first, each back in the claim before the next; the primary last, and it hands over before it stops, so that
+    writers feel one switchover. Where nobody can follow, it is restarted all the same and writers wait meanwhile. A
+    standby that is named is restarted at once, whatever the others do: perhaps that is what mends it.
+
+    It ends with its term: a failover in between ends it, and so does --timeout; whoever was restarted stays so, and
+    asking again goes on with all. What waits for a restart is in `pgswarm status`.
+
+    Exit code 0: done. 1: refused or not done, with the reason. 2: the words are wrong.
+    """
+    by = by or who()
+    if elsewhere.is_needed(secret_file):
+        words = ["restart", *([member] if member else []), *_given("--cluster", cluster), "--timeout", str(timeout)]
+        words += ["--by", by, "-o", output.value, *(["--dry-run"] if dry_run else [])]
+        raise typer.Exit(elsewhere.carry(words))
+    _do("restart", member, (), cluster, timeout, secret_file, by, dry_run=dry_run, output=output)
 
 
 def _do(
@@ -129,6 +167,7 @@ def _do(
     dry_run: bool,
     yes: bool = False,
     as_json: bool = False,
+    output: Output = Output.TEXT,
 ) -> None:
     """Here, where the control secret is."""
     import anyio
@@ -146,22 +185,35 @@ def _do(
     proposal = anyio.run(looking)
     if as_json:
         print(json.dumps({"cluster": proposal.cluster, "lines": proposal.lines, "dead": proposal.dead}))
-    else:
+    elif output is Output.TEXT:
         _show(proposal.lines)
     if proposal.refusal:
-        _fail(f"{kind} refused: {proposal.refusal}")
+        _end(proposal, output, f"{kind} refused: {proposal.refusal}", done=False)
     if dry_run:
+        if output is Output.JSON and not as_json:
+            _end(proposal, output, "nothing is done: --dry-run", done=None)
         return
     if kind == "accept-loss" and not yes:
         _confirm(proposal.dead)
 
     async def speaking() -> Answered:
-        return await wishing.speak(chosen, proposal.cluster, kind, to, proposal.dead, by=by, seconds=timeout)
+        return await wishing.speak(chosen, proposal, to, by=by, seconds=timeout)
 
     answer = anyio.run(speaking)
-    if not answer.done:
-        _fail(answer.text)
-    typer.secho(answer.text, fg=typer.colors.GREEN)
+    _end(proposal, output, answer.text, done=answer.done)
+
+
+def _end(proposal: Proposal, output: Output, text: str, *, done: bool | None) -> None:
+    """Say what came of it (None: nothing was tried), and leave with the code for that."""
+    if output is Output.JSON:
+        known = {"cluster": proposal.cluster, "kind": proposal.kind, "plan": proposal.lines, "dead": proposal.dead}
+        print(json.dumps({**known, "done": done, "text": text}, indent=2))
+    elif done:
+        typer.secho(text, fg=typer.colors.GREEN)
+    else:
+        typer.secho(f"pgswarm: {text}", err=True, fg=typer.colors.RED)
+    if done is False:
+        raise typer.Exit(FAILED)
 
 
 def _show(lines: list[str] | tuple[str, ...]) -> None:
@@ -174,11 +226,6 @@ def _confirm(dead: list[str] | tuple[str, ...]) -> None:
     if not sys.stdin.isatty():
         raise BadInput(f"this gives up {names}: say --yes and name each with --dead, or run it where you can be asked")
     typer.confirm(f"Give up {names}, and every commit that nobody else has?", abort=True)
-
-
-def _fail(text: str) -> None:
-    typer.secho(f"pgswarm: {text}", err=True, fg=typer.colors.RED)
-    raise typer.Exit(FAILED)
 
 
 def _given(option: str, value: str | None) -> list[str]:

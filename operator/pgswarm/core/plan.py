@@ -14,6 +14,7 @@ from the record as it is and never wait for what it will be.
     grant        by which rule the primary may write: quorum, or a grant
     durability   claim and sync move towards what the standbys allow, and do without who is to leave
     retirement   a member that the document no longer names leaves the record
+    restart      a person wants members restarted: one at a time, the primary last
     handover     a primary that has to go, or whose node is drained: another one is wished for
     switchover   the primary is well, and another is wished for
     document     the newest edit becomes the one in force
@@ -38,6 +39,7 @@ from pgswarm.core import (
     lapse,
     loss,
     pausing,
+    restarting,
     retirement,
     switchover,
     telling,
@@ -123,6 +125,7 @@ def _record_rules(world: World, record: Record, now: float) -> Plan:
         granting.moves,
         durability.moves,
         retirement.ended,
+        restarting.begun,
         handover.begun,
         switchover.begun,
     )

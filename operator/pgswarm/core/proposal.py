@@ -7,17 +7,17 @@ plan's answer counts and not this one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
-from pgswarm.core import ballot, durability, loss, switchover
+from pgswarm.core import ballot, durability, loss, restarting, switchover
 from pgswarm.core.claim import application_name, member_of
 from pgswarm.core.record import Record
-from pgswarm.core.wish import Wish
+from pgswarm.core.wish import Restart, Wish
 from pgswarm.core.world import World
 
-Kind = Literal["switchover", "failover", "accept-loss"]
+Kind = Literal["switchover", "failover", "accept-loss", "restart"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +29,7 @@ class Proposal:
     lines: tuple[str, ...]
     refusal: str = ""
     dead: tuple[str, ...] = ()
+    restarts: Mapping[str, Restart] = field(default_factory=dict)
 
 
 def propose(
@@ -49,6 +50,12 @@ def propose(
         return Proposal(cluster=world.cluster, kind=kind, lines=(), refusal=refusal)
     if (pause := record.paused(world.wall)) is not None:
         return Proposal(cluster=world.cluster, kind=kind, lines=(), refusal=f"{pause}; `pgswarm resume` first")
+    if kind == "restart":
+        restarts = restarting.asked(world, record, to)
+        if isinstance(restarts, str):
+            return Proposal(cluster=world.cluster, kind=kind, lines=(), refusal=restarts)
+        lines = _restart(world, record, restarts, now)
+        return Proposal(cluster=world.cluster, kind=kind, lines=lines, restarts=restarts)
     match kind:
         case "switchover":
             lines, refusal = _switchover(world, record, wish, now)
@@ -98,6 +105,22 @@ def _failover(world: World, record: Record, wish: Wish, now: float) -> tuple[tup
     if not health.lost and not health.coming and len(others) < record.claim.quorum:
         return lines, f"{record.primary_member} serves, and too few others hold what it has acknowledged"
     return lines, ""
+
+
+def _restart(world: World, record: Record, restarts: Mapping[str, Restart], now: float) -> tuple[str, ...]:
+    name = record.primary_member
+    others = [member for member in record.members if member in restarts and member != name]
+    lines = [f"{member} ({_node(world, record, member)}) is restarted, a standby" for member in others]
+    if len(lines) > 1:
+        lines.append("each begins once the one before is back in the claim")
+    if name in restarts:
+        primary = world.present(name, now)
+        can = primary is not None and durability.standbys(world, record, primary, now)
+        how = "hands over first, and open sessions end" if can else "has no successor: writers wait meanwhile"
+        lines.append(f"{'last ' if others else ''}{name} ({_node(world, record, name)}) is restarted; it {how}")
+    if others and record.claim.r > 1 and len(record.claim.members) == record.claim.r:
+        lines.append("while a standby is away, commits wait until its loss is known, and then are on one copy")
+    return (*lines, "nothing acknowledged is lost")
 
 
 def _loss(world: World, record: Record, known: Mapping[str, str], now: float) -> tuple[tuple[str, ...], str]:

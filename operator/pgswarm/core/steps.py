@@ -198,6 +198,8 @@ def title(step: Step) -> str:
             return f"create network {name}"
         case EnsureSecret(name=name):
             return f"create secret {name}"
+        case EnsureService(name=name, spec={"TaskTemplate": {"ForceUpdate": int(count)}}) if count:
+            return f"have Swarm restart service {name}"
         case EnsureService(name=name, exists=exists):
             return f"{'put back' if exists else 'create'} service {name}"
         case RemoveService(name=name, first=first):

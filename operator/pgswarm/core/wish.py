@@ -6,8 +6,8 @@ compare-and-set, so any operator may fulfil it, and none that dies takes it alon
 one moment: a new term or that moment ends it, whatever came of it, so no wish is ever fulfilled that its speaker has
 forgotten. What came of it stays in the record as its *answer*, until the next one is answered.
 
-Who fulfils it: `switchover` and `loss`; `plan` asks them. The operator has one wish of its own, that a primary which
-has to go hands over first (`handover`): it goes the same way.
+Who fulfils it: `switchover`, `loss` and `restarting`; `plan` asks them. The operator has one wish of its own, that a
+primary which has to go hands over first (`handover`): it goes the same way.
 
 A *pause* is no wish, because it has no end of its own: it is a state that a person puts the cluster into (`pausing`).
 """
@@ -21,14 +21,22 @@ from pydantic import Field
 from pgswarm.core.base import Value
 
 
+class Restart(Value):
+    """One member that shall be restarted: what tells its former process from the next."""
+
+    boot: str = Field(default="", description="the process of its agent that shall end")
+    force: int = Field(description="Swarm's counter of forced updates, once that was asked for")
+
+
 class Wish(Value):
     """One thing that a person (or a program of theirs) asked for."""
 
     id: str = Field(description="random: by it the one who asked knows the answer")
-    kind: Literal["switchover", "failover", "accept-loss"]
+    kind: Literal["switchover", "failover", "accept-loss", "restart"]
     term: int = Field(ge=1, description="the term it was spoken in; in another it means nothing")
     to: str | None = Field(default=None, description="the member that shall be primary; None: the best")
     dead: tuple[str, ...] = Field(default=(), description="members that the person gives up (accept-loss)")
+    restarts: dict[str, Restart] = Field(default={}, description="members that are still to be restarted (restart)")
     by: str = Field(default="somebody", description="who asked, for people")
     until: float = Field(description="seconds since the epoch; ignored from then on")
 
@@ -39,12 +47,16 @@ class Wish(Value):
                 return f"{self.kind} to {self.to}" if self.to else self.kind
             case "accept-loss":
                 return f"failover that accepts loss ({', '.join(self.dead) or 'nobody'} given up)"
+            case "restart":
+                return f"restart of {', '.join(self.restarts)}"
 
     def answered(self, text: str, *, done: bool) -> Answered:
         return Answered(id=self.id, kind=self.kind, done=done, text=text, until=self.until)
 
     def is_met_by(self, before: str, after: str) -> bool:
         """Has a new term given what was asked for? `before` and `after` are its and the former primary's members."""
+        if self.kind == "restart":
+            return set(self.restarts) == {before}  # it was the last, and has handed over to be restarted
         if self.to is not None:
             return after == self.to
         return after != before or self.kind == "accept-loss"

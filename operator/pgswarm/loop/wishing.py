@@ -1,4 +1,4 @@
-"""Speaking a wish and waiting for its answer: `pgswarm switchover` and `pgswarm failover`.
+"""Speaking a wish and waiting for its answer: `pgswarm switchover`, `failover` and `restart`.
 
 It is written into the record as everything is, by compare-and-set on what was read; then whichever operator acts
 fulfils it, and this only watches the record for the answer. A person who goes away meanwhile changes nothing.
@@ -14,7 +14,7 @@ import anyio
 from pgswarm.core.proposal import Kind, Proposal, propose
 from pgswarm.core.record import Record
 from pgswarm.core.stored import Stored
-from pgswarm.core.wish import Answered, Wish
+from pgswarm.core.wish import Answered, Restart, Wish
 from pgswarm.errors import Again, Conflict, Refused
 from pgswarm.loop import ask, shelf
 from pgswarm.loop.once import PATIENCE
@@ -52,16 +52,26 @@ async def _last_known(options: Options, cluster: str) -> dict[str, str]:
     return {one.name: one.position for status in found if status.cluster == cluster for one in status.members}
 
 
-async def speak(
-    options: Options, cluster: str, kind: Kind, to: str | None, dead: tuple[str, ...], *, by: str, seconds: float
-) -> Answered:
-    """Write the wish, and wait for what comes of it. Raises Failure if nobody answers."""
+async def speak(options: Options, proposal: Proposal, to: str | None, *, by: str, seconds: float) -> Answered:
+    """Write the wish that was proposed, and wait for what comes of it. Raises Failure if nobody answers."""
     house = await build(options)
-    return await spoken(house.records, cluster, kind, to, dead, by=by, seconds=seconds)
+    cluster, kind, dead = proposal.cluster, proposal.kind, proposal.dead
+    to = None if kind == "restart" else to
+    return await spoken(
+        house.records, cluster, kind, to, dead, by=by, seconds=seconds, restarts=dict(proposal.restarts)
+    )
 
 
 async def spoken(
-    records: Records, cluster: str, kind: Kind, to: str | None, dead: tuple[str, ...], *, by: str, seconds: float
+    records: Records,
+    cluster: str,
+    kind: Kind,
+    to: str | None,
+    dead: tuple[str, ...],
+    *,
+    by: str,
+    seconds: float,
+    restarts: dict[str, Restart] | None = None,
 ) -> Answered:
     """The same, at this store."""
     ident, until = secrets.token_hex(4), time.time() + seconds
@@ -76,7 +86,9 @@ async def spoken(
             raise Refused(f"{record.wish} is asked for already, by {record.wish.by if record.wish else 'somebody'}")
         if (pause := record.paused(time.time())) is not None:
             raise Refused(f"{pause}; `pgswarm resume` first")
-        wish = Wish(id=ident, kind=kind, term=record.term, to=to, dead=dead, by=by, until=until)
+        wish = Wish(
+            id=ident, kind=kind, term=record.term, to=to, dead=dead, restarts=restarts or {}, by=by, until=until
+        )
         try:
             await records.write(stored, record=record.amended(f"{wish}, asked for by {by}", wish=wish))
             break

@@ -15,10 +15,11 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from pgswarm import settings
 from pgswarm.core.orders import OrderMessage
 from pgswarm.core.record import Record
 from pgswarm.core.stored import Stored
-from pgswarm.core.wish import Pause, Wish
+from pgswarm.core.wish import Pause, Restart, Wish
 from pgswarm.errors import Conflict
 from pgswarm.wire import Answer
 
@@ -185,6 +186,21 @@ class Windows:
         until = time.time() + within
         fields = {"id": "told", "kind": kind, "term": record.term if record else 1, "to": to, "dead": dead}
         wish = Wish.model_validate({**fields, "until": until, "by": "the play"})
+        self._amended(f"{wish}, asked for by {wish.by}", wish=wish)
+
+    def restarts(self, *members: str) -> None:
+        """A person's wish to restart these, as the command line would write it."""
+        site = self._site
+        site.edited = True  # a hand has asked for what Swarm is told to change
+        restarts = {}
+        for member in members:
+            service = site.swarm.services[settings.member_service(site.cluster, member)]
+            container = site.container(member)
+            force = int(service.spec["TaskTemplate"].get("ForceUpdate") or 0)
+            restarts[member] = Restart(boot=container.agent.boot if container else "", force=force + 1)
+        record = site.swarm.store[site.cluster].record
+        term, until = record.term if record else 1, time.time() + 300.0
+        wish = Wish(id="told", kind="restart", term=term, restarts=restarts, by="the play", until=until)
         self._amended(f"{wish}, asked for by {wish.by}", wish=wish)
 
     def paused(self) -> None:
