@@ -32,6 +32,9 @@ def test_a_document_with_a_mistake_is_refused_with_its_place_and_nothing_is_stor
         (["apply"], "--file"),
         (["get", "-o", "xml"], "say yaml or json"),
         (["rollback", "--to", "0"], "--to"),
+        (["maintenance", "node1", "perhaps"], "perhaps"),
+        (["logs", "--since", "yesterday"], "no length of time"),
+        (["failover", "--accept-data-loss", "-o", "json", "--secret-file", "/nowhere"], "does not exist"),
     ],
 )
 def test_words_that_cannot_be_meant_are_bad_input(words: list[str], why: str) -> None:
@@ -50,6 +53,10 @@ def test_words_that_cannot_be_meant_are_bad_input(words: list[str], why: str) ->
         ("history", "who became primary when and why"),
         ("explain", "why there is no failover"),
         ("resume", "End a pause"),
+        ("restart", "the primary last"),
+        ("maintenance", "Nothing moves back by itself"),
+        ("logs", "pgswarm logs pg-1 -f"),
+        ("psql", "needs no password"),
     ],
 )
 def test_the_help_teaches(verb: str, words: str) -> None:

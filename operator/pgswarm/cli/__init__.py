@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from pgswarm.cli import agents, apply, cluster, documents, failures, history, pause, reach, wishes
+from pgswarm.cli import agents, apply, cluster, documents, failures, history, maintenance, pause, reach, wishes
 
 app = typer.Typer(
     name="pgswarm",
@@ -30,6 +30,7 @@ apply.declare(app)
 cluster.declare(app)
 wishes.declare(app)
 pause.declare(app)
+maintenance.declare(app)
 history.declare(app)
 reach.declare(app)
 agents.declare(app)

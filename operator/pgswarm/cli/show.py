@@ -61,6 +61,7 @@ def status(one: Status) -> Group:
         lines.append(_fact("wish", one.wish))
     if one.answer and one.answer != one.last_change:
         lines.append(_fact("answer", one.answer))
+    lines += [_fact("node", text) for text in one.maintenance]
     if one.document:
         lines.append(_fact("document", one.document))
     if one.leader:

@@ -37,7 +37,9 @@ class Event(Message):
     term: int
     primary: str = Field(description="the member that is primary after it")
     timeline: int = 1
-    kind: str = Field(description="began, new primary, same primary, term raised, refused, paused, resumed")
+    kind: str = Field(
+        description="began, new primary, same primary, term raised, refused, paused, resumed, maintenance"
+    )
     text: str = Field(default="", description="why, in the words of the log")
     lost: str = Field(default="", description="what a failover gave up; empty if nothing")
 
@@ -94,6 +96,8 @@ def _kind(before: Record | None, after: Record) -> str:
         return _succession(before.primary, before.timeline, after.primary, after.timeline)
     if after.pause != before.pause:
         return "paused" if after.pause is not None else "resumed"
+    if after.maintenance != before.maintenance:
+        return "maintenance"
     if after.answered is not None and after.answered != before.answered and not after.answered.done:
         return "refused"
     return ""

@@ -1,9 +1,9 @@
 """The operator's own wish: another primary, because this one has to go.
 
-A primary that the document no longer names, or whose node is being drained, is to hand over before it is stopped. The
-way is the one and only, `switchover`; here is only who is to follow, and the wish for it, written into the record
-like a person's, so that every operator goes on with it and `status` tells. It is written when it can be fulfilled at
-once, and not while a person has a wish: theirs comes first.
+A primary that the document no longer names, or whose node is drained or under maintenance, is to hand over before it
+is stopped. The way is the one and only, `switchover`; here is only who is to follow, and the wish for it, written into
+the record like a person's, so that every operator goes on with it and `status` tells. It is written when it can be
+fulfilled at once, and not while a person has a wish: theirs comes first.
 
 A hand-over that came to nothing has cost the writers some seconds. So it is not tried again before the time of the wish
 is over, however soon it was answered. Whoever has another reason calls `wished`.
@@ -33,7 +33,11 @@ def begun(world: World, record: Record, now: float) -> Plan:
     if not why:
         return NOTHING
     leaving = {one.member for one in departures(world, record)}
-    heirs = [name for name in record.members if name not in leaving and not is_drained(world, record, name)]
+    heirs = [
+        name
+        for name in record.members
+        if name not in leaving and not is_drained(world, record, name) and record.maintained(name) is None
+    ]
     return wished(world, record, why, heirs, now)
 
 
@@ -84,4 +88,6 @@ def _has_to_go(world: World, record: Record) -> str:
     place = record.place(name)
     if is_drained(world, record, name) and place is not None:
         return f"{name} is on {place.node_name}, which is drained"
+    if (maintenance := record.maintained(name)) is not None:
+        return f"{name} is on {maintenance.node_name}, which is under maintenance"
     return ""

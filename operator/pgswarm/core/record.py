@@ -19,7 +19,7 @@ from pgswarm.core.base import Value
 from pgswarm.core.claim import Claim, Incarnation, Sync, member_of
 from pgswarm.core.reports import Data, MemberReport
 from pgswarm.core.wal import Reign, show_lsn
-from pgswarm.core.wish import Answered, Pause, Wish
+from pgswarm.core.wish import Answered, Maintenance, Pause, Wish
 
 LOSSES_KEPT = 5
 """Failovers with loss that the record remembers."""
@@ -85,6 +85,7 @@ class Record(Value):
     reason: str = Field(default="", description="why the last write was made, for people")
     wish: Wish | None = Field(default=None, description="what a person asked for in this term and nobody has answered")
     answered: Answered | None = Field(default=None, description="what came of the last wish that is over")
+    maintenance: tuple[Maintenance, ...] = Field(default=(), description="nodes whose members shall not be primary")
     pause: Pause | None = Field(default=None, description="nothing is changed but what a running reign needs")
 
     @model_validator(mode="after")
@@ -133,6 +134,11 @@ class Record(Value):
         """What is asked for and may still be done at `wall` (seconds since the epoch)."""
         wish = self.wish
         return wish if wish is not None and wish.term == self.term and wall < wish.until else None
+
+    def maintained(self, member: str) -> Maintenance | None:
+        """Is this member's node under maintenance?"""
+        place = self.place(member)
+        return next((one for one in self.maintenance if place is not None and one.node_id == place.node_id), None)
 
     def paused(self, wall: float) -> Pause | None:
         """The pause that holds at `wall` (seconds since the epoch)."""

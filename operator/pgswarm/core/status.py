@@ -82,6 +82,7 @@ class Status(Message):
     wish: str = Field(default="", description="what a person asked for and is not done yet")
     answer: str = Field(default="", description="what came of the last wish")
     paused: str = Field(default="", description="who wants nothing changed, and why; empty if nobody does")
+    maintenance: tuple[str, ...] = Field(default=(), description="nodes that are worked on, and who says so")
     explanation: Explanation = Field(default=Explanation(), description="why it is so; drawn by `pgswarm explain`")
 
 
@@ -122,6 +123,7 @@ def status_of(
         wish=f"{record.wish}, asked for by {record.wish.by}" if record and record.wish else "",
         answer=record.answered.text if record and record.answered else "",
         paused=str(pause) if pause else "",
+        maintenance=tuple(str(one) for one in record.maintenance) if record else (),
         explanation=explained(world, record, plan, now) if record else Explanation(),
     )
 
@@ -187,14 +189,15 @@ def _member(world: World, record: Record | None, name: str, now: float) -> Membe
     report = world.report(name)
     if gone is not None or report is None:
         why = gone or "not heard yet"
+        expected = record is not None and record.maintained(name) is not None and name != record.primary_member
         last = str(report.position) if report and report.position else ""
         return MemberStatus(
             name=name,
             node=node,
-            state="gone" if report else "not heard",
+            state="maintenance" if expected else "gone" if report else "not heard",
             counted=counted,
             position=last,
-            problem=f"{why}; {trouble}" if trouble else why,
+            problem="" if expected else f"{why}; {trouble}" if trouble else why,
         )
     return MemberStatus(
         name=name,

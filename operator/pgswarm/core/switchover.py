@@ -89,6 +89,8 @@ def refused(world: World, record: Record, wish: Wish, primary: MemberReport, now
         return f"{wish.to} is primary already"
     if wish.to is not None and record.place(wish.to) is None:
         return f"there is no member {wish.to}; there is: {', '.join(record.members)}"
+    if wish.to is not None and (maintenance := record.maintained(wish.to)) is not None:
+        return f"{wish.to} is on {maintenance.node_name}, which is under maintenance"
     if not record.is_held_by(primary, record.primary):
         return f"{record.primary_member} does not hold the primary's data any more"
     if _streaming(world, record, wish, primary, now):
@@ -125,11 +127,14 @@ def decided(world: World, record: Record, now: float) -> Plan | Incarnation | No
     return None
 
 
-def preference(world: World, record: Record, member: str) -> tuple[bool, int]:
-    """Whom to take among equals, the least first: not where Swarm's Raft leader is, then as the document lists them."""
+def preference(world: World, record: Record, member: str) -> tuple[bool, bool, int]:
+    """Whom to take among equals, the least first: not where a node is under maintenance, nor where Swarm's Raft leader
+    is, then as the document lists them.
+    """
     place = record.place(member)
     on_leader = place is not None and place.node_id == world.raft_leader
-    return on_leader, record.members.index(member) if member in record.members else len(record.members)
+    maintained = record.maintained(member) is not None
+    return maintained, on_leader, record.members.index(member) if member in record.members else len(record.members)
 
 
 def _candidates(

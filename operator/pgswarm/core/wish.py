@@ -10,6 +10,7 @@ Who fulfils it: `switchover`, `loss` and `restarting`; `plan` asks them. The ope
 primary which has to go hands over first (`handover`): it goes the same way.
 
 A *pause* is no wish, because it has no end of its own: it is a state that a person puts the cluster into (`pausing`).
+Nor is *maintenance*, into which a person puts a node.
 """
 
 from __future__ import annotations
@@ -82,3 +83,20 @@ class Pause(Value):
 
     def __str__(self) -> str:
         return f"paused by {self.by}" + (f" ({self.why})" if self.why else "")
+
+
+class Maintenance(Value):
+    """A person's word that a node is about to be worked on: nobody there is primary, and who is away is not missed.
+
+    `handover` makes another member primary first; `switchover` chooses nobody there while there is another; `status`
+    takes an absence there for what was to be expected. Safety does not depend on it: claim, sync and ballots go by what
+    is there, as always.
+    """
+
+    node_id: str
+    node_name: str
+    by: str = Field(default="somebody", description="who asked, for people")
+    since: float = Field(description="seconds since the epoch, for people")
+
+    def __str__(self) -> str:
+        return f"{self.node_name} is under maintenance, says {self.by}"

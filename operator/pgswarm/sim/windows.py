@@ -19,7 +19,7 @@ from pgswarm import settings
 from pgswarm.core.orders import OrderMessage
 from pgswarm.core.record import Record
 from pgswarm.core.stored import Stored
-from pgswarm.core.wish import Pause, Restart, Wish
+from pgswarm.core.wish import Maintenance, Pause, Restart, Wish
 from pgswarm.errors import Conflict
 from pgswarm.wire import Answer
 
@@ -202,6 +202,11 @@ class Windows:
         term, until = record.term if record else 1, time.time() + 300.0
         wish = Wish(id="told", kind="restart", term=term, restarts=restarts, by="the play", until=until)
         self._amended(f"{wish}, asked for by {wish.by}", wish=wish)
+
+    def maintained(self, *nodes: str) -> None:
+        """A person says that these nodes are worked on, and no other."""
+        marks = tuple(Maintenance(node_id=node, node_name=node, by="the play", since=time.time()) for node in nodes)
+        self._amended("; ".join(map(str, marks)) or "the maintenance is over", maintenance=marks)
 
     def paused(self) -> None:
         """A person wants nothing changed."""
