@@ -14,10 +14,10 @@ from pgswarm.core.plan import plan
 from pgswarm.core.record import DEPARTED_KEPT, Grant, Record
 from pgswarm.core.reports import InForce, Postgres, Role
 from pgswarm.core.status import status_of
-from pgswarm.core.steps import NOTHING, Plan, RemoveService, Step, WriteRecord, title
+from pgswarm.core.steps import NOTHING, EnsureService, Plan, RemoveService, Step, WriteRecord, title
 from pgswarm.core.swarmview import Node, Service, SwarmView, Task
 from pgswarm.core.wish import Answered, Pause
-from pgswarm.core.world import Unknown, World
+from pgswarm.core.world import Unknown, Wanted, World
 from tests.core.builders import (
     END,
     NOW,
@@ -38,11 +38,11 @@ THREE = record("abc", 2, sync="bc")
 PAIR = record("ab", 2, sync="b", members="ab")
 
 
-def whole(of: Record, wanted: str, **changes: Any) -> World:
-    """Everybody in the record is well; the document names `wanted`."""
+def whole(of: Record, instances: str, **changes: Any) -> World:
+    """Everybody in the record is well; the document names `instances`."""
     others = [member for member in of.members if member != of.primary_member]
     said = (primary(of, "".join(others)), *(standby(of, member) for member in others))
-    return world(of, *said, **{"document": document(wanted), **changes})
+    return world(of, *said, **{"document": document(instances), **changes})
 
 
 def written(plan: Plan) -> Record:
@@ -199,12 +199,12 @@ GONE = left(record("ab", 2, sync="b"), "c")
         (seen_in(service(replicas=0), state="running", node="unknown"), "", "on node-c has ended"),
         (seen_in(service(replicas=0), state="running", node="down"), "remove service main_c", ""),
         (seen_in(service(**{"pgswarm.cluster": "other"})), "", ""),
-        (seen_in(service(**{"pgswarm.member": "z"})), "", ""),
+        (seen_in(service(**{"pgswarm.member": "z"})), "", "service main_c is of a member that neither"),
         (seen_in(), "", ""),
     ],
 )
 def test_its_service_is_stopped_then_removed_and_nobody_elses_is(view: SwarmView, does: str, waits: str) -> None:
-    plan = retirement.services("main", GONE, view)
+    plan = retirement.services(whole(GONE, "ab"), GONE, view)
     assert [title(step) for step in plan.steps] == [does] * bool(does)
     assert waits in " ".join(plan.waits)
 
@@ -222,9 +222,16 @@ def test_what_is_not_known_removes_nothing(changes: dict[str, Any]) -> None:
     assert not _removals(plan(seen, NOW))
 
 
+def test_a_member_that_the_record_does_not_know_yet_gets_no_service() -> None:
+    of = record("ab", 2, sync="b", members="ab")
+    wanted = {f"main_{m}": Wanted(name=f"main_{m}", spec={}, member=m, exists=False) for m in "bc"}
+    made = plan(whole(of, "abc", wanted=wanted, places=places("abc")), NOW).steps
+    assert [step.name for step in made if isinstance(step, EnsureService)] == ["main_b"]
+
+
 def test_a_member_that_is_named_again_keeps_its_service() -> None:
     back = GONE.amended("back", places=places("abc"))
-    assert not retirement.services("main", back, seen_in(service())).steps
+    assert not retirement.services(whole(back, "abc"), back, seen_in(service())).steps
 
 
 def _removals(plan: Plan) -> list[str]:

@@ -34,8 +34,12 @@ def ended(world: World, record: Record, now: float) -> Plan:
     return NOTHING
 
 
-def services(cluster: str, record: Record, swarm: SwarmView) -> Plan:
-    """Services of members that have left: scaled to zero, and removed when their containers have ended."""
+def services(world: World, record: Record, swarm: SwarmView) -> Plan:
+    """Services of members that have left: scaled to zero, and removed when their containers have ended.
+
+    Those of which the record does not know that their members have left are told to people, and left alone.
+    """
+    cluster = world.cluster
     steps: list[RemoveService] = []
     waits: list[str] = []
     for member in dict.fromkeys(place.member for place in record.departed):
@@ -50,6 +54,14 @@ def services(cluster: str, record: Record, swarm: SwarmView) -> Plan:
         else:
             reason = f"{member} has left and its container has ended; its volume is kept"
             steps.append(RemoveService(name=service.name, member=member, first=False, reason=reason))
+    named = {*record.members, *(place.member for place in record.departed)}
+    named |= {one.name for one in world.document.instances()} if world.document else set()
+    waits += [
+        f"service {service.name} is of a member that neither the document nor the record names: it is left alone; look "
+        f"what its volume holds, and `docker service rm {service.name}` if nobody needs it"
+        for member, service in swarm.members(cluster).items()
+        if member not in named
+    ]
     return Plan(steps=tuple(steps), waits=tuple(waits), again=1.0 if waits else None)
 
 

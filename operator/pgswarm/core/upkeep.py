@@ -34,6 +34,8 @@ def upkept(world: World, record: Record | None, now: float) -> Plan:
     for wanted in world.wanted.values():
         if wanted.foreign:
             waits.append(f"service {wanted.name} is not ours: {wanted.foreign}")
+        elif not wanted.exists and wanted.member and record is not None and record.place(wanted.member) is None:
+            continue  # only the record's members get a service: whoever has one is known to have left it
         elif not wanted.exists:
             steps.append(EnsureService(name=wanted.name, spec=wanted.spec, exists=False, reason="it is missing"))
         elif wanted.differences:
@@ -49,7 +51,7 @@ def upkept(world: World, record: Record | None, now: float) -> Plan:
         elif wanted.trouble:
             waits.append(f"service {wanted.name}: {wanted.trouble}")
     said = Plan(steps=tuple(steps), waits=tuple(waits), again=1.0 if waits else None)
-    return said if record is None else said.and_then(retirement.services(world.cluster, record, swarm))
+    return said if record is None else said.and_then(retirement.services(world, record, swarm))
 
 
 def _ground(world: World, document: PostgresCluster, swarm: SwarmView) -> Plan:

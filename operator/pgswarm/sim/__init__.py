@@ -14,7 +14,8 @@ the router's shell (`router`). What is played: PostgreSQL, Swarm, the network, d
     container   a member's container · agent: its agent · answering: what comes in · telling: what goes out
     acting      an agent's actions · reigning: a primary's duties · neighbours: what it does about the others
     leave       a primary's grant and the kernel's timer, members' consent · aside: log kept before it is rewound
-    swarm       store, nodes, tasks · manager: how one operator meets them · tenancy: the tenure's store
+    swarm       store, nodes · tasks: what runs where · tenancy: the store of the tenure
+    manager     how one operator meets all that
     operator    the real House as a process
     router      routing · client: who writes
     ledger      the onlooker: S1-S7 · losses: what may be missing, because the record or a person says so

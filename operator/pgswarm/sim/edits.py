@@ -38,7 +38,7 @@ class Edits:
 
     def _edit(self) -> None:
         site, rng = self._site, self._rng
-        if site.document is None:
+        if site.document is None or site.record is None:
             return
         spec = site.document.model_dump(by_alias=True, exclude_unset=True)["spec"]
         kind = rng.choice(("fewer", "fewer", "more", "another", "durability", "parameters"))

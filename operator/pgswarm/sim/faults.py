@@ -325,7 +325,7 @@ class Faults:
                     dead.add(rng.choice(list(site.volumes)))
                 self.wish("accept-loss", None, dead=tuple(sorted(dead)), within=rng.choice((5.0, 15.0)))
             case "change_durability":
-                others = ("preferred", "async") if len(site.volumes) == 1 else ("preferred", "required", "async")
+                others = ("preferred", "async") if len(site.wanted) == 1 else ("preferred", "required", "async")
                 self.change_durability(rng.choice(others))
             case "needless_ballot":  # the leading operator is alone for just long enough
                 self._cut_from_primary(primary, rng.choice((3.1, 3.6, 5.0)))

@@ -30,7 +30,8 @@ from pgswarm.sim.network import Network
 from pgswarm.sim.operator import Operator
 from pgswarm.sim.postgres import Postgres
 from pgswarm.sim.router import Router
-from pgswarm.sim.swarm import Machine, Placed, Slot, Swarm
+from pgswarm.sim.swarm import Machine, Swarm
+from pgswarm.sim.tasks import Placed, Slot
 from pgswarm.sim.transcript import Transcript
 from pgswarm.sim.volume import Volume
 from pgswarm.wire import MEMBER_PORT, OPERATOR_PORT, ConsentRequest
