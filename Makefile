@@ -93,13 +93,21 @@ sim-mutants: venv ## Undo each rule by itself, and say which told history or see
 model: venv ## Every state of a small world: MEMBERS=2 MINUTES=10, MORE='--terms 3 --crashes 1 …'; prints the shortest fault
 	@$(BIN)/python -m pgswarm.sim.model --members $(or $(MEMBERS),2) --minutes $(or $(MINUTES),10) $(MORE)
 
-test: packages ## Everything, on a Debian 12 as root: check, then real PostgreSQL and HAProxy, then the real Swarm
+# After check two lanes side by side: the lab's tests mostly wait, and what needs the processor gives way to them.
+test: packages ## Everything, on a Debian 12 as root: check, then the real Swarm beside real PostgreSQL, HAProxy and the seeds
 	@failed=""; \
-	for suite in check test-sim test-parts test-lab; do \
-		echo "== $$suite"; \
-		$(MAKE) --no-print-directory $$suite || failed="$$failed $$suite"; \
-	done; \
-	if [ -n "$$failed" ]; then echo "== failed:$$failed"; exit 1; fi; echo "== all suites passed"
+	$(MAKE) --no-print-directory check || failed=" check"; \
+	$(MAKE) --no-print-directory --keep-going --jobs=2 lane-lab lane-rest || failed="$$failed lanes"; \
+	if [ -n "$$failed" ]; then echo "== failed:$$failed (see above)"; exit 1; fi; echo "== all suites passed"
+
+.PHONY: lane-lab lane-rest
+lane-lab: venv
+	@$(BIN)/pytest --no-header -v -m lab 2>&1 | sed --unbuffered 's/^/lab   | /'
+
+lane-rest: venv
+	@bad=0; { $(MAKE) --no-print-directory test-parts || bad=1; \
+		nice $(MAKE) --no-print-directory --keep-going test-seeds test-mutants || bad=1; exit $$bad; } 2>&1 | \
+		sed --unbuffered 's/^/parts | /'
 
 packages:
 	stack/lab/setup.sh
