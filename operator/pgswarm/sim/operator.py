@@ -53,8 +53,11 @@ class Operator:
 
     @property
     def is_informed(self) -> bool:
-        """Has it seen Swarm as often as it does when nothing is wrong?"""
-        return self.house is not None and self.process.now - self.house.listing.able_at < 1.2 * PERIOD
+        """Has it seen Swarm as often as it does when nothing is wrong, and since there is a leader?"""
+        if self.house is None:
+            return False
+        ago = self.process.now - self.house.listing.able_at
+        return ago < min(1.2 * PERIOD, (self.site.loop.now - self.site.swarm.led_since) * self.process.rate)
 
     def heard_primary(self) -> float | None:
         """When, on the world's clock, it had last heard the primary as it planned what it does now."""

@@ -61,6 +61,7 @@ class Swarm(Tasks):
         self.networks = [Network(name=settings.CONTROL_NETWORK, id="control", driver="overlay", scope="swarm")]
         self.secrets = [Secret(id=settings.CONTROL_SECRET, name=settings.CONTROL_SECRET)]
         self.leader: str | None = next(one.name for one in machines if one.is_manager)
+        self.led_since = 0.0  # by the world's clock
         self.past: list[dict[str, Stored]] = [{}]
         self.down_after = 8.0
         self.election: float | None = None  # seconds that the next ones take; None: as it happens
@@ -129,6 +130,7 @@ class Swarm(Tasks):
         self.leader = able[0] if self.site.shape.steady else self.site.rng.choice(able)
         if self._memory is not None and self._memory[0] == self.leader:
             self._memory = None
+        self.led_since = self.site.loop.now
         self.site.story("swarm", f"{self.leader} leads", key=True)
         if self.site.draw(0.0, 1.0) < 0.5:
             for one in self.machines.values():
