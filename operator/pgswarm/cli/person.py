@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 
 from pgswarm.cli.failures import BadInput
 
@@ -24,6 +23,8 @@ def who() -> str:
 
 def seconds(text: str) -> float:
     """`90s`, `15m`, `2h`, `1d` as seconds. BadInput for anything else."""
+    import re
+
     found = re.fullmatch(r"(\d+)([smhd])", text.strip())
     if found is None or not int(found[1]):
         raise BadInput(f"{text!r} is no length of time: say 90s, 15m, 2h or 1d")
