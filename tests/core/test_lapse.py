@@ -318,3 +318,11 @@ def test_what_a_failover_may_lose_is_said_before_and_what_it_lost_after() -> Non
     assert after is not None
     (said,) = status_of(seen(primary(after), of=after), NOTHING, NOW).losses
     assert said.startswith("term 2 began without what a wrote after 0/1AE on timeline 1: at least 70 bytes")
+
+
+def test_a_primary_that_was_not_heard_for_long_before_its_last_grant_ended_is_not_succeeded_by_itself() -> None:
+    long_ago = heard(primary(HELD, task="t1"), ago=120.0)
+    said = told(seen(long_ago, bound("b"), bound("c")))
+    assert written(said) is None
+    assert "nobody knows what would be lost" in said.waits[0]
+    assert "accept-data-loss" in said.waits[0]

@@ -32,6 +32,10 @@ SETTLE = 5.0
 
 NEVER = float("inf")
 
+UNHEARD = 60.0
+"""Seconds between a primary's last word to this operator and the end of its last grant, at most: what it wrote in them
+is in no report, and beyond this nobody can say any more that the limit of the document is kept."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Free:
@@ -89,6 +93,12 @@ def succession(world: World, record: Record, primary: Health, now: float) -> Pla
         if own is None and report is not None and report.task and ended_task(world, record) is None:
             look = (LookAgain(task=report.task, reason="has it ended?"),)
         return Plan(steps=(*asked, *look), waits=(text,), again=0.2)
+    if known is not None and (unheard := free.at - _heard_at(world, record)) > UNHEARD:
+        text = (
+            f"this operator last heard {unheard:.0f} s before the end of its last grant how far {name} was, so nobody "
+            "knows what would be lost; wait for it, or accept the loss: `pgswarm failover --accept-data-loss`"
+        )
+        return Plan(steps=asked, waits=(f"no failover: {primary.reason}; {text}",), again=1.0)
     said = _decide(world, record, primary, promised, known, term)
     return said if said.steps else Plan(steps=asked, waits=said.waits, again=1.0)
 
@@ -169,6 +179,15 @@ def known_end(world: World, record: Record) -> Position | None:
     if position.timeline == reign.timeline:
         return position
     return Position(timeline=reign.timeline, lsn=reign.fork) if lies_on(position, record.lineage) else None
+
+
+def _heard_at(world: World, record: Record) -> float:
+    """When this operator last heard what `known_end` says."""
+    seen, last = world.members.get(record.primary_member), world.last_end
+    report = seen.report if seen is not None else None
+    if report is not None and report.incarnation == record.primary and report.position is not None:
+        return seen.heard_at if seen is not None and seen.heard_at is not None else -NEVER
+    return last.heard_at if last is not None else -NEVER
 
 
 def limit(world: World) -> int:

@@ -90,6 +90,7 @@ class LastEnd:
 
     incarnation: Incarnation
     position: Position
+    heard_at: float  # when it was last known to be so, by this operator's clock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

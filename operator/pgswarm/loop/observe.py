@@ -188,6 +188,7 @@ class Lookout:
         swarm = self._listing.view
         addresses = self._aim(swarm, tasks)
         self._note_absence(now)
+        self._note_end()
         stored = self.stored if isinstance(self.stored, Stored) else None
         return World(
             cluster=self.cluster,
@@ -222,6 +223,15 @@ class Lookout:
             wall=time.time(),
             fresh_id=secrets.token_hex(4),
         )
+
+    def _note_end(self) -> None:
+        """A beat without news says that the log of the primary still ends where its last report said."""
+        record = self.record
+        seen = self._members.sightings.get(record.primary_member) if isinstance(record, Record) else None
+        if seen is None or seen.report is None or seen.heard_at is None or not isinstance(record, Record):
+            return
+        if seen.report.incarnation == record.primary and seen.report.position is not None:
+            self._last_end = LastEnd(incarnation=record.primary, position=seen.report.position, heard_at=seen.heard_at)
 
     def _survey(self) -> None:
         """Work out places and services anew, only when what they follow from has changed."""
@@ -262,9 +272,9 @@ class Lookout:
         record = self.record
         if not isinstance(record, Record) or report.incarnation != record.primary:
             return
-        if report.position is not None:
-            self._last_end = LastEnd(incarnation=record.primary, position=report.position)
         now = anyio.current_time()
+        if report.position is not None:
+            self._last_end = LastEnd(incarnation=record.primary, position=report.position, heard_at=now)
         if self._reign != (record.term, record.primary):
             self._reign = (record.term, record.primary)
             self._not_serving_since = None
