@@ -56,6 +56,13 @@ def test_the_new_task_counts_and_not_the_one_that_is_being_stopped() -> None:
     assert seen.addresses(service()) == ("10.0.0.9", "10.0.0.3")
 
 
+def test_an_update_that_waits_for_the_old_task_to_end_leaves_it_its_address() -> None:
+    old, new = task("t1", "running", "shutdown", 1, "10.0.0.3"), task("t2", "ready", "ready", 2, "10.0.0.9")
+    assert view(old, new).address(service()) == "10.0.0.3"
+    ended = task("t1", "complete", "shutdown", 1, "10.0.0.3")
+    assert view(ended, new).address(service()) == "10.0.0.9"
+
+
 def test_until_the_new_task_may_start_the_old_one_has_the_address() -> None:
     seen = view(task("t1", "running", "running", 1, "10.0.0.3"), task("t2", "ready", "ready", 2, "10.0.0.9"))
     assert seen.address(service()) == "10.0.0.3"

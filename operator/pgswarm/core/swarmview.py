@@ -159,9 +159,12 @@ class SwarmView(Value):
         return next(iter(self.addresses(service, network)), None)
 
     def addresses(self, service: Service, network: str = settings.CONTROL_NETWORK) -> tuple[str, ...]:
-        """Addresses of all tasks that may have a container, those that Swarm wants to run first, then newest first."""
+        """Addresses of all tasks that may have a container: those that Swarm wants to run first, then those that do
+        run, then newest first. In an update neither the old task nor the new one is wanted to run until the old one has
+        ended, which is told so only seconds later; meanwhile it is the old one that speaks.
+        """
         live = [task for task in self.tasks_of(service) if task.is_live and network in task.addresses]
-        live.sort(key=lambda task: not (task.is_wanted and task.desired == "running"))
+        live.sort(key=lambda task: (not (task.is_wanted and task.desired == "running"), task.state != "running"))
         return tuple(dict.fromkeys(task.addresses[network] for task in live))
 
     def trouble(self, service: Service) -> str | None:
