@@ -306,8 +306,8 @@ class Site:
             self.count(f"{record.answered.kind}: {'done' if record.answered.done else 'not done'}")
         self.ledger.written(before, record)
 
-    def unrest(self) -> str:
-        """Why the cluster is not as the document says; empty if it is."""
+    def unrest(self, *, settled: float = SETTLED) -> str:
+        """Why the cluster is not as the document says; empty if it is. `settled`: seconds that a tenure must be old."""
         record = self.record
         if record is None or self.document is None:
             return "there is no record"
@@ -324,8 +324,8 @@ class Site:
                 return f"{member} does not stream ({agent.role.value}; {agent.why})"
         if set(record.members) != set(self.wanted):
             return f"the record has {', '.join(record.members)}"
-        for member in self.volumes:
-            if member not in self.wanted and any(one.alive for one in self.containers[member]):
+        for member in {place.member for place in record.departed} - set(self.wanted):
+            if any(one.alive for one in self.containers[member]):
                 return f"{member} has left, and its container lives"
         wanted = {self.volumes[member].memory.incarnation for member in self.wanted}
         if self.document.spec.durability == "async":
@@ -334,7 +334,7 @@ class Site:
             tenure = self.swarm.tenures.now
             if tenure is None or not tenure.holder or tenure.number != record.grantor:
                 return f"nobody grants: {tenure}"
-            if self.loop.now - self.swarm.tenures.changed_at < SETTLED:
+            if self.loop.now - self.swarm.tenures.changed_at < settled:
                 return f"tenure {tenure.number} has just changed hands"
             wanted = {record.primary}
         elif record.grant is not Grant.NONE:
