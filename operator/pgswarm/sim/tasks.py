@@ -34,6 +34,7 @@ class Slot:
     number: int = 1
     tasks: list[Placed] = field(default_factory=list)
     wanted: bool = True  # False: scaled to zero, or its service is removed
+    updating: bool = False  # its service was changed, and the container of before has not ended yet
 
 
 @dataclass(slots=True)
@@ -48,6 +49,10 @@ class Placed:
     desired: str = "running"
     container: Any = None
     stopping: bool = False
+
+    @property
+    def lives(self) -> bool:
+        return self.container is not None and bool(self.container.alive)
 
 
 class Tasks:
@@ -95,6 +100,7 @@ class Tasks:
         self.services[service] = found.model_copy(update=changes)
         for slot in [slot for slot in self.slots if slot.service == service]:
             slot.wanted = replicas != 0
+            slot.updating = restarts  # stop-first: the new task begins when the old container has ended
             for task in slot.tasks if restarts or not slot.wanted else ():
                 task.desired = "shutdown"
         self.touch()
@@ -134,7 +140,9 @@ class Tasks:
                 current.desired, current = "shutdown", None
             if current is not None and current.container is not None and not current.container.alive and reachable:
                 current.state, current.desired, current = "failed", "shutdown", None
-            if current is None and slot.wanted:
+            if slot.updating and (machine.state == "down" or not any(one.lives for one in slot.tasks)):
+                slot.updating = False
+            if current is None and slot.wanted and not slot.updating:
                 if slot.kind == "operator" and (machine.state == "down" or machine.availability == "drain"):
                     slot.node = self._another(slot.node)
                     machine = self.machines[slot.node]
