@@ -175,13 +175,13 @@ def _named(member: str) -> Any:
 # its service goes
 
 
-def service(member: str = "c", replicas: int = 1, **labels: str) -> Service:
-    ours = {"pgswarm.cluster": "main", "pgswarm.kind": "member", "pgswarm.member": member}
-    return Service(id=f"s-{member}", version=3, name=f"main_{member}", labels={**ours, **labels}, replicas=replicas)
+def service(member: str = "c", replicas: int = 1, *, cluster: str = "main", of: str = "") -> Service:
+    labels = {"pgswarm.cluster": cluster, "pgswarm.kind": "member", "pgswarm.member": of or member}
+    return Service(id=f"s-{member}", version=3, name=f"main_{member}", labels=labels, replicas=replicas)
 
 
 def seen_in(*services: Service, state: str = "", node: str = "ready") -> SwarmView:
-    nodes = (Node(id="id-c", name="node-c", role="worker", state=node),)  # type: ignore[arg-type]
+    nodes = (Node(id="id-c", name="node-c", role="worker", state=node),)
     tasks = (Task(id="t", service_id="s-c", node_id="id-c", state=state, desired="shutdown"),) if state else ()
     return SWARM.model_copy(update={"services": services, "nodes": nodes, "tasks": tasks})
 
@@ -198,8 +198,8 @@ GONE = left(record("ab", 2, sync="b"), "c")
         (seen_in(service(replicas=0), state="running"), "", "when its container on node-c has ended"),
         (seen_in(service(replicas=0), state="running", node="unknown"), "", "on node-c has ended"),
         (seen_in(service(replicas=0), state="running", node="down"), "remove service main_c", ""),
-        (seen_in(service(**{"pgswarm.cluster": "other"})), "", ""),
-        (seen_in(service(**{"pgswarm.member": "z"})), "", "service main_c is of a member that neither"),
+        (seen_in(service(cluster="other")), "", ""),
+        (seen_in(service(of="z")), "", "service main_c is of a member that neither"),
         (seen_in(), "", ""),
     ],
 )

@@ -162,7 +162,8 @@ class Life:
                 raise Violation(f"L2: at rest, and yet: {planned}\n{self._picture()}")
         # The better placed operator may have been found again only just now: then the tenure is passed on to it, once.
         if record is not None and site.record is not None and site.record.grantor != record.grantor and may_pass_on:
-            return self._stay(may_pass_on=False)
+            self._stay(may_pass_on=False)
+            return
         unrest = site.unrest(settled=0.0)  # a tenure that wanders changes the record too
         if site.record != record or unrest:
             why = unrest or f"the record went from {record} to {site.record}"
