@@ -194,6 +194,12 @@ def test_a_frozen_node_can_be_killed_together_with_another(lab: Lab) -> None:
     assert not processes_of("labself/node2")
 
 
+def test_a_node_with_a_paused_container_can_be_killed(lab: Lab) -> None:
+    lab.docker("3", "pause", lab.container("node3"))
+    lab("kill", "3")
+    assert not processes_of("labself/node3")
+
+
 def test_a_killed_engine_leaves_its_containers(lab: Lab) -> None:
     lab("kill-engine", "3")
     assert "silent" in lab("status")

@@ -120,8 +120,7 @@ def end(group: str) -> None:
         for pid in processes(group):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        if temperature(group) in ("frozen", "freezing"):  # version 1 delivers the kill only when the group thaws
-            freeze(group, frozen=False)
+        _thaw(group)  # version 1 delivers the kill only when the group thaws
         return bool(processes(group))
 
     def gone() -> bool:
@@ -130,6 +129,17 @@ def end(group: str) -> None:
     talk.until(gone, what=f"the end of all processes in {group}", deadline=DIE_WITHIN, show=lambda: _survivors(group))
     for tree in hierarchies():
         _rmdir(tree.root / TOP)  # goes with the last lab
+
+
+def _thaw(group: str) -> None:
+    """The group, if it is frozen, and each container in it that the engine has paused."""
+    if temperature(group) in ("frozen", "freezing"):
+        freeze(group, frozen=False)
+    for folder, tree in _freezers(group):
+        name, word = ("freezer.state", "THAWED") if tree.version == 1 else ("cgroup.freeze", "0")
+        for paused in folder.rglob(name):
+            with contextlib.suppress(OSError):  # removed meanwhile
+                paused.write_text(word)
 
 
 def _removed(group: str) -> bool:
