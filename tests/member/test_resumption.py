@@ -99,8 +99,8 @@ async def test_a_standby_whose_primary_is_gone_stops_trying_and_goes_on_when_it_
     assert report.upstream is None
     mark = len(b.log)
     await anyio.sleep(3.0)
-    told = [line for line in b.log[mark:].splitlines() if "DEBUG" not in line and "TRACE" not in line]
-    assert len(told) < 3, told
+    tries = [line for line in b.log[mark:].splitlines() if "could not connect" in line or "streaming WAL" in line]
+    assert len(tries) < 2, tries  # one may have been under way
     a.start()
     await a.until_live()
     await a.order(record, stage.contacts)
