@@ -94,7 +94,10 @@ def history(seed: int, *, rest: bool = True, theme: str | None = None, keep: boo
         violation = f"bug: {type(broken).__name__}: {broken}"
     finally:
         site = life.site
-        site.close()
+        try:
+            site.close()
+        except RuntimeError as broken:  # a task that would not end when it was told to
+            violation = violation or f"bug at the end: {broken}"
         logger.enable("pgswarm")
     return Outcome(
         seed=seed,
