@@ -160,7 +160,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _m(in_force_not_waited_for, "C7: the setting is in force before it is counted on", "arming"),
     _m(writes_not_compared, "every write is a compare-and-set", "store"),
     _m(promises_taken_unsettled, "C8: not yet known means not yet answered", "laggards"),
-    _m(receiver_not_stopped, "C8: the end of the log is told after the receiver has stopped", "operators"),
+    _m(receiver_not_stopped, "C8: the end of the log is told after the receiver has stopped", "laggards"),
     _m(the_nearest_wins, "the winner is the furthest promiser", "laggards"),
     _m(moody_orders, "S7: an order is a function of the record"),
     _m(promise_not_fsynced, "C2: durable before it is answered", "crashes"),
