@@ -118,11 +118,15 @@ class Postmaster:
             await self._bury()
         self._ended(process)
 
+    def is_quiet(self, now: float) -> bool:
+        """Has it run for so long that earlier crashes no longer count?"""
+        return self.state is Postgres.RUNNING and now - self.started_at > QUIET
+
     def _ended(self, process: Child) -> None:
         if process is not self._process or self.state in (Postgres.STOPPED, Postgres.CRASHED):
             return
         now = anyio.current_time()
-        if self.state is Postgres.RUNNING and now - self.started_at > QUIET:
+        if self.is_quiet(now):
             self.crashes = 0
         self.ended_at = now
         if self._asked_to_stop:

@@ -51,7 +51,7 @@ async def watch(agent: Agent) -> None:
                 logger.opt(exception=exc).error("a look at PostgreSQL failed: {}", exc)
         if not agent.is_working:
             agent.progress = _recovery(agent)
-        _note_crashes(agent)
+        _note_crashes(agent, anyio.current_time())
         agent.publish()
         turn += 1
         with anyio.move_on_after(LOOK_BUSY if _is_busy(agent) else LOOK_REST):
@@ -114,10 +114,14 @@ def _is_busy(agent: Agent) -> bool:
     return agent.upstream is not None and (agent.sight is None or not agent.sight.streaming)
 
 
-def _note_crashes(agent: Agent) -> None:
-    crashes = agent.postmaster.crashes
-    if crashes < CRASH_LOOP:
+def _note_crashes(agent: Agent, now: float) -> None:
+    """Tell of a PostgreSQL that ends again and again, in its words of then, until it has run quietly."""
+    postmaster = agent.postmaster
+    if postmaster.crashes < CRASH_LOOP or postmaster.is_quiet(now):
         agent.problems.pop("crash", None)
         return
-    lines = " / ".join(list(agent.postmaster.lines)[-TOLD_LINES:])
-    agent.problems["crash"] = Problem(code="crash-loop", text=f"PostgreSQL ended {crashes} times in a row: {lines}")
+    began = f"PostgreSQL ended {postmaster.crashes} times in a row: "
+    told = agent.problems.get("crash")
+    if told is None or not told.text.startswith(began):
+        lines = " / ".join(list(postmaster.lines)[-TOLD_LINES:])
+        agent.problems["crash"] = Problem(code="crash-loop", text=f"{began}{lines}")
