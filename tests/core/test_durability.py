@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pgswarm.core.claim import Claim, Sync
-from pgswarm.core.durability import ABSENCE, NOBODY, moves, standbys
+from pgswarm.core.durability import ABSENCE, CALLED, NOBODY, moves, standbys
 from pgswarm.core.record import Grant, Record
 from pgswarm.core.reports import Data, InForce, MemberReport, Role, Serving, Walsender
 from pgswarm.core.sightings import Sighting
@@ -149,6 +149,13 @@ def test_a_standby_that_another_operator_called_upon_is_not_lost_while_the_prima
         (replying(PAIR), {"b/1": NOW - 11.0}),
     ):
         assert moved(PAIR, world(PAIR, own, sighting, called_at=called)).claim.r == 1
+
+
+def test_another_operators_call_speaks_for_a_standby_that_nobody_hears_for_a_minute_and_no_longer() -> None:
+    sighting = heard(standby(PAIR, "b"), ago=2 * CALLED)
+    in_time, too_old = {"b/1": NOW - CALLED}, {"b/1": NOW - CALLED - 1.0}
+    assert moves(world(PAIR, replying(PAIR), sighting, called_at=in_time), PAIR, NOW).at_rest
+    assert moved(PAIR, world(PAIR, replying(PAIR), sighting, called_at=too_old)).claim.r == 1
 
 
 def test_what_the_primary_heard_before_the_standby_ended_proves_nothing() -> None:

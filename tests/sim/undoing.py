@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from pgswarm.core import (
@@ -12,7 +11,6 @@ from pgswarm.core import (
     claim,
     durability,
     duty,
-    lapse,
     letters,
     memory,
     orders,
@@ -21,7 +19,6 @@ from pgswarm.core import (
     routing,
     switchover,
     telling,
-    tenure,
     wal,
 )
 from pgswarm.core import plan as plan_
@@ -32,13 +29,13 @@ from pgswarm.core.reports import Data, MemberReport
 from pgswarm.core.steps import NOTHING, AskPromise, Plan
 from pgswarm.core.world import World
 from pgswarm.loop import observe
-from pgswarm.sim import acting, answering, aside, founding, leave, reigning
+from pgswarm.sim import acting, answering, founding, reigning
 from pgswarm.sim.ledger import Ledger
 from pgswarm.sim.mutants import Patch
 from pgswarm.sim.swarm import Swarm
 
 
-def _nothing(*given: Any, **named: Any) -> Iterator[Any]:
+def nothing(*given: Any, **named: Any) -> Iterator[Any]:
     """A job that is done at once."""
     return iter(())
 
@@ -107,7 +104,7 @@ def two_names_at_once(patch: Patch) -> None:
 
 
 def walsenders_are_not_asked(patch: Patch) -> None:
-    patch.put(reigning, "taken_up", _nothing)
+    patch.put(reigning, "taken_up", nothing)
 
 
 def receiver_goes_on(patch: Patch) -> None:
@@ -128,11 +125,11 @@ def back_into_its_own_term(patch: Patch) -> None:
 
 
 def nobody_is_quarantined(patch: Patch) -> None:
-    patch.put(reigning, "commit_once", _nothing)
+    patch.put(reigning, "commit_once", nothing)
 
 
 def no_commit_is_seen_to_wait(patch: Patch) -> None:
-    patch.put(reigning, "see_a_commit_wait", _nothing)
+    patch.put(reigning, "see_a_commit_wait", nothing)
 
 
 def the_ledger_forbids_late_words(patch: Patch) -> None:
@@ -363,70 +360,3 @@ def the_candidate_is_chosen_too_early(patch: Patch) -> None:
         return None
 
     patch.put(switchover, "decided", hasty)
-
-
-# Grants
-
-
-def counted_from_the_answer(patch: Patch) -> None:
-    real = leave.take_grant
-
-    def late(agent: Any, request: Any) -> Any:
-        answer = real(agent, request)
-        if answer.accepted:
-            agent.leave.holding = replace(agent.leave.holding, until=agent.process.now + request.ttl)
-        return answer
-
-    patch.put(leave, "take_grant", late)
-
-
-def a_grant_that_never_ends(patch: Patch) -> None:
-    patch.put(leave.Leave, "_enforce", _nothing)
-
-
-def no_timer_in_the_kernel(patch: Patch) -> None:
-    patch.put(leave.Deadman, "set", lambda self, at: None)
-
-
-def the_grant_is_not_waited_for(patch: Patch) -> None:
-    patch.put(lapse, "freed", lambda world, record, promised, now: lapse.Free(at=0.0, why="it will have run out"))
-
-
-def the_former_holder_is_not_waited_for(patch: Patch) -> None:
-    real = tenure.taken
-
-    def hasty(take: tenure.Take, *, begun: float, succeeded: float) -> tenure.Standing:
-        return replace(real(take, begun=begun, succeeded=succeeded), over=succeeded)
-
-    patch.put(tenure, "taken", hasty)
-
-
-def consent_is_not_remembered(patch: Patch) -> None:
-    patch.put(leave, "lent", lambda memory, now: memory.model_copy(update={"consented": None}))
-    patch.put(leave.Leave, "consented_at", lambda self, remembered: -1e9)
-
-
-def one_consent_suffices(patch: Patch) -> None:
-    patch.put(leave, "must_consent", lambda order: order.peers[:1])
-
-
-def the_loss_is_not_said(patch: Patch) -> None:
-    real = Record.amended
-
-    def silent(self: Record, reason: str, **changes: object) -> Record:
-        changes.pop("losses", None)
-        return real(self, reason, **changes)
-
-    patch.put(Record, "amended", silent)
-
-
-def any_lag_is_small(patch: Patch) -> None:
-    patch.put(lapse, "limit", lambda world: 1 << 40)
-
-
-def the_last_word_is_forgotten(patch: Patch) -> None:
-    patch.put(observe, "LastEnd", lambda **given: None)
-
-
-def nothing_is_kept_aside(patch: Patch) -> None:
-    patch.put(aside, "keep", lambda agent, order: None)

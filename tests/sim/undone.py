@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pgswarm.sim.mutants import Patch
 from pgswarm.sim.play import Play, perform
 from tests.sim import undoing as undo
+from tests.sim import undoing_grants as grants_undo
 from tests.sim.scenarios import (
     arming_hole,
     ballots,
@@ -260,43 +261,43 @@ UNDONE = (
     ),
     Undone(
         rule="async: clients are turned out as the grant runs out",
-        undo=undo.a_grant_that_never_ends, scenario=grants.the_grant_runs_out_while_cut_off,
+        undo=grants_undo.a_grant_that_never_ends, scenario=grants.the_grant_runs_out_while_cut_off,
         shows="its clients were turned out",
     ),
     Undone(
         rule="async: a timer of the kernel ends a holder that is stopped",
-        undo=undo.no_timer_in_the_kernel, scenario=grants.a_stopped_agent_beside_a_postgres_that_runs,
+        undo=grants_undo.no_timer_in_the_kernel, scenario=grants.a_stopped_agent_beside_a_postgres_that_runs,
         shows="S2",
     ),
     Undone(
         rule="async: nobody is elected before the grant has run out",
-        undo=undo.the_grant_is_not_waited_for, scenario=grants.the_grant_runs_out_while_cut_off,
+        undo=grants_undo.the_grant_is_not_waited_for, scenario=grants.the_grant_runs_out_while_cut_off,
     ),
     Undone(
         rule="async: who takes the tenure waits for what its former holder granted",
-        undo=undo.the_former_holder_is_not_waited_for, scenario=grants.the_grantor_is_replaced,
+        undo=grants_undo.the_former_holder_is_not_waited_for, scenario=grants.the_grantor_is_replaced,
     ),
     Undone(
         rule="async: all members must consent",
-        undo=undo.one_consent_suffices, scenario=grants.the_members_consent,
+        undo=grants_undo.one_consent_suffices, scenario=grants.the_members_consent,
         shows="not within 15 s",
     ),
     Undone(
         rule="async: no failover beyond maxLagOnFailover",
-        undo=undo.any_lag_is_small, scenario=grants.the_furthest_lacks_more_than_is_allowed,
+        undo=grants_undo.any_lag_is_small, scenario=grants.the_furthest_lacks_more_than_is_allowed,
     ),
     Undone(
         rule="async: what a primary said of its log holds, though its agent has lost it",
-        undo=undo.the_last_word_is_forgotten, scenario=grants.a_primary_that_comes_back_with_an_empty_disk,
+        undo=grants_undo.the_last_word_is_forgotten, scenario=grants.a_primary_that_comes_back_with_an_empty_disk,
     ),
     Undone(
         rule="async: what a failover gives up is in the record",
-        undo=undo.the_loss_is_not_said, scenario=grants.the_grant_runs_out_while_cut_off,
+        undo=grants_undo.the_loss_is_not_said, scenario=grants.the_grant_runs_out_while_cut_off,
         shows="S3",
     ),
     Undone(
         rule="async: log off the line is kept aside before it is rewound",
-        undo=undo.nothing_is_kept_aside, scenario=grants.the_grant_runs_out_while_cut_off,
+        undo=grants_undo.nothing_is_kept_aside, scenario=grants.the_grant_runs_out_while_cut_off,
         shows="S5",
     ),
 )  # fmt: skip

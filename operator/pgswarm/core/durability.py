@@ -44,6 +44,9 @@ def alone(document: PostgresCluster | None) -> Sync:
     return Sync(k=1, names=(NOBODY,)) if required else Sync()
 
 
+CALLED = 60.0
+"""Seconds for which it speaks for a standby that another operator has called upon it."""
+
 UNPROVED = 0.3
 """Seconds between two looks at a claim that is not yet proved: positions move on without being news."""
 
@@ -219,7 +222,7 @@ def _is_lost(world: World, record: Record, primary: MemberReport, name: Incarnat
     if member not in record.members:
         return True
     if world.is_lost(member, now):
-        return not _is_heard_of(world, record, primary, name)
+        return not _is_heard_of(world, record, primary, name, now)
     report = world.report(member)
     if report is not None and not record.is_held_by(report, name):
         return True
@@ -229,16 +232,19 @@ def _is_lost(world: World, record: Record, primary: MemberReport, name: Incarnat
     return since is not None and heard is not None and heard - max(since, world.awake_since) > ABSENCE
 
 
-def _is_heard_of(world: World, record: Record, primary: MemberReport, name: Incarnation) -> bool:
+def _is_heard_of(world: World, record: Record, primary: MemberReport, name: Incarnation, now: float) -> bool:
     """Has another operator called upon this standby since we heard it, and does the primary hear it still?
 
     Then it is we who do not: cut off from it alone, or looking for it where it no longer is. The two of us would else
     drop it and claim it by turns. The primary's word alone is not enough: a standby whose agent nobody hears streams
-    on, and could not promise if it were needed.
+    on, and could not promise if it were needed. Nor does the other operator's word hold for ever: it may have been
+    its last.
     """
     stream, called_at = _stream(primary, name, record.term), world.called_at.get(name)
     said_at, sighting = world.members[record.primary_member].heard_at, world.members.get(member_of(name))
     if stream is None or not stream.replied or not primary.answers or said_at is None or called_at is None:
+        return False
+    if now - called_at > CALLED:
         return False
     known = (sighting.heard_at, sighting.closed_at) if sighting is not None else ()
     return all(at is None or (said_at - REPLIED > at and called_at > at) for at in known)
