@@ -14,17 +14,17 @@ from typing import Annotated
 
 import typer
 
-from pgswarm.cli import agents, apply, cluster, documents, failures, history, maintenance, pause, reach, wishes
+from pgswarm.cli import agents, apply, begin, cluster, documents, failures, history, maintenance, pause, reach, wishes
 
 app = typer.Typer(
     name="pgswarm",
     help="PostgreSQL kept highly available on plain Docker Swarm, as a document says.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+begin.declare(app)
 documents.declare(app)
 apply.declare(app)
 cluster.declare(app)

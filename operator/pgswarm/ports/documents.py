@@ -87,6 +87,13 @@ def read(*places: str | os.PathLike[str]) -> Documents:
     return Documents(clusters=tuple(kept), errors=tuple(errors))
 
 
+def parse(text: str, source: str) -> Documents:
+    """The documents in a text that is in no file, by the same rules as `read`."""
+    good, errors = _read_text(text, source, 0.0)
+    found = tuple(_without_clashes(good, errors))
+    return Documents(clusters=found, errors=tuple(errors))
+
+
 def _files(place: Path, errors: list[DocumentError]) -> list[Path]:
     try:
         if not place.is_dir():
