@@ -36,6 +36,8 @@ def upkept(world: World, record: Record | None, now: float) -> Plan:
             waits.append(f"service {wanted.name} is not ours: {wanted.foreign}")
         elif not wanted.exists and wanted.member and record is not None and record.place(wanted.member) is None:
             continue  # only the record's members get a service: whoever has one is known to have left it
+        elif not wanted.exists and wanted.beside:
+            waits.extend(f"service {wanted.name} is not made: {text}" for text in wanted.beside)
         elif not wanted.exists:
             steps.append(EnsureService(name=wanted.name, spec=wanted.spec, exists=False, reason="it is missing"))
         elif wanted.differences:
@@ -50,6 +52,8 @@ def upkept(world: World, record: Record | None, now: float) -> Plan:
                 changing = changing or wanted.member
         elif wanted.trouble:
             waits.append(f"service {wanted.name}: {wanted.trouble}")
+        if wanted.exists:
+            waits.extend(f"service {wanted.name}: {text}" for text in wanted.beside)
     said = Plan(steps=tuple(steps), waits=tuple(waits), again=1.0 if waits else None)
     return said if record is None else said.and_then(retirement.services(world, record, swarm))
 

@@ -51,6 +51,7 @@ class Wanted:
     differences: tuple[str, ...] = ()
     foreign: str = ""  # why a service of this name is not ours; empty if it is
     trouble: str = ""  # why its task does not run, in words
+    beside: tuple[str, ...] = ()  # services of others that hold what it needs, and how to end each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ from anyio.abc import TaskGroup
 from loguru import logger
 
 from pgswarm import settings
-from pgswarm.core import bootstrap
+from pgswarm.core import bootstrap, strangers
 from pgswarm.core.claim import Incarnation, application_name
 from pgswarm.core.plan import RESTORED_AFTER
 from pgswarm.core.record import Place, Record
@@ -335,12 +335,14 @@ def wanted_services(
             name = settings.member_service(document.name, place.member)
             image, label = _pinned(reference, swarm.service(name))
             spec = services.member_service(document, place, swarm, image=image, requested=label)
-            wanted[name] = _compared(document.name, place.member, spec, swarm)
+            compared = _compared(document.name, place.member, spec, swarm)
+            wanted[name] = replace(compared, beside=strangers.beside_member(document, place, swarm))
         reference = document.spec.router.image or images.router
         routers = swarm.services_of(document.name, "router")
         image, label = _pinned(reference, routers[0] if routers else None)
+        beside = strangers.beside_routers(document, swarm)
         for spec in services.router_services(document, swarm, image=image, requested=label):
-            wanted[spec["Name"]] = _compared(document.name, None, spec, swarm)
+            wanted[spec["Name"]] = replace(_compared(document.name, None, spec, swarm), beside=beside)
     except Refused as refusal:
         problems.append(refusal.reason)
     return wanted, tuple(problems)
