@@ -9,6 +9,7 @@ set -euo pipefail
 PACKAGES=(
     ca-certificates curl make python3 python3-venv git
     postgresql-15 haproxy                                    # tests marked postgres and haproxy
+    prometheus                                               # promtool, for the alert rules of stack/monitoring
     debootstrap iproute2 procps util-linux                   # the lab
 )
 [ $# -gt 0 ] && PACKAGES=("$@")

@@ -19,7 +19,7 @@ STATUS = Status(
     term=3,
     revision=17,
     primary="postgres-primary",
-    durability="survives the loss of any one of postgres-primary, postgres-secondary",
+    durability="survives the loss of: any one member (postgres-primary, postgres-secondary)",
     members=(
         MemberStatus(name="postgres-primary", node="manager1", role="primary", state="serving", counted=True),
         MemberStatus(name="postgres-secondary", node="worker01", role="standby", state="streaming", problem=LONG),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from pgswarm.core import steps
-from pgswarm.core.claim import Claim, Sync
+from pgswarm.core.chronicle import Event
+from pgswarm.core.claim import Claim, Sync, application_name
 from pgswarm.core.record import Place, Record
-from pgswarm.core.reports import Data, MemberReport, Postgres, Problem, Progress, Role, RouterReport, Serving
+from pgswarm.core.reports import Data, MemberReport, Postgres, Problem, Progress, Role, RouterReport, Serving, Walsender
 from pgswarm.core.sightings import Sighting
 from pgswarm.core.spec import PostgresCluster
 from pgswarm.core.status import Status, in_words, status_of
@@ -68,7 +70,7 @@ def test_a_cluster_at_rest_is_healthy_and_says_who_is_primary_and_what_it_surviv
     assert seen.healthy
     assert seen.summary == "a serves; all is as the document says"
     assert (seen.term, seen.revision, seen.primary) == (2, 7, "a")
-    assert seen.durability == "survives the loss of any one of a, b"
+    assert seen.durability == "survives the loss of: any one of a, b"
     assert seen.last_change == RECORD.reason
 
 
@@ -137,10 +139,33 @@ def test_a_router_tells_where_writers_go_or_that_they_are_held() -> None:
     ("members", "r", "words"),
     [
         ((A,), 1, "one copy counted: losing a loses commits"),
-        ((A, B), 2, "survives the loss of any one of a, b"),
-        ((A, B, "c/3"), 2, "survives the loss of any one of a, b, c"),
-        ((A, B, "c/3"), 3, "survives the loss of any 2 of a, b, c"),
+        ((A, B), 2, "survives the loss of: any one of a, b"),
+        ((A, B, "c/3"), 2, "survives the loss of: any one of a, b, c"),
+        ((A, B, "c/3"), 3, "survives the loss of: any 2 of a, b, c"),
     ],
 )
 def test_a_claim_is_told_as_what_may_be_lost(members: tuple[str, ...], r: int, words: str) -> None:
     assert in_words(Claim(members=members, r=r)) == words
+
+
+def test_where_every_member_is_counted_it_says_any_member() -> None:
+    both = Claim(members=(A, B), r=2)
+    assert in_words(both, ("a", "b")) == "survives the loss of: any one member (a, b)"
+    three = Claim(members=(A, B, "c/3"), r=3)
+    assert in_words(three, ("a", "b", "c")) == "survives the loss of: any 2 members (a, b, c)"
+
+
+def test_a_standby_says_whom_it_follows_and_how_many_bytes_it_is_behind_by_the_primary_s_own_word() -> None:
+    row = Walsender(name=application_name(B, RECORD.term), state="streaming", flush=0x3000148, replay=0x3000100)
+    assert PRIMARY.report is not None
+    primary = replace(PRIMARY, report=PRIMARY.report.model_copy(update={"walsenders": (row,)}))
+    seen = {one.name: one for one in status(members={"a": primary, "b": STANDBY, "c": CLONING}).members}
+    assert (seen["b"].follows, seen["b"].behind, seen["b"].lag) == ("a", 0x48, 0.2)
+    assert (seen["a"].behind, seen["c"].behind) == (None, None)
+    assert seen["c"].work == Progress(what="clone", done=40, total=100)
+
+
+def test_the_last_events_are_told_and_no_more_of_them() -> None:
+    many = tuple(Event(at=float(n), term=n, primary="a", kind="new primary") for n in range(1, 9))
+    seen = status_of(World(cluster="main", document=DOCUMENT, record=RECORD), steps.NOTHING, NOW, events=many)
+    assert [one.term for one in seen.events] == [4, 5, 6, 7, 8]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,15 +42,60 @@ def declare(app: typer.Typer) -> None:
     app.command()(reconcile)
 
 
+class View(StrEnum):
+    """How `status` answers."""
+
+    TEXT = "text"
+    WIDE = "wide"
+    JSON = "json"
+
+
 def status(
     cluster: Cluster = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again and again, until Ctrl-C.")] = False,
+    every: Annotated[float, typer.Option("--every", min=0.5, help="Seconds between two looks.")] = 1.0,
     secret_file: Secret = None,
-    output: OutputOption = Output.TEXT,
+    output: Annotated[
+        View, typer.Option("--output", "-o", help="text for 80 columns, wide for more, json for programs.")
+    ] = View.TEXT,
 ) -> None:
-    """Show every cluster: who is primary, what it survives, what is waited for and why."""
-    if elsewhere.is_needed(secret_file):
-        raise typer.Exit(elsewhere.carry(["status", *([cluster] if cluster else []), "-o", output.value]))
-    _print_statuses(_known(cluster, secret_file), output)
+    """Show every cluster: who is primary, what it survives, what is waited for and why.
+
+    A standby stands below the member that it follows. "lag" is how many seconds its data is behind the primary's,
+    "behind" how many bytes of log it has still to replay. The mark * is the primary's.
+
+        pgswarm status --watch           redrawn in place while you try a switchover
+        pgswarm status -o wide           with positions, versions and disks
+        pgswarm status --watch -o json   one line of JSON at each look
+    """
+    if not watch:
+        _print_statuses(_seen(cluster, secret_file), output)
+        return
+    from pgswarm.cli import live
+
+    if output is not View.JSON:
+        from pgswarm.cli import show
+
+        live.watch(lambda: show.statuses(_seen(cluster, secret_file), wide=output is View.WIDE), every)
+        return
+    while True:
+        try:
+            print(json.dumps([one.model_dump(mode="json") for one in _seen(cluster, secret_file)]), flush=True)
+            live.pause(every)
+        except KeyboardInterrupt:
+            return
+
+
+def _seen(cluster: str | None, secret_file: Path | None) -> list[Status]:
+    """What is known, asked here or in the operator's container."""
+    if not elsewhere.is_needed(secret_file):
+        return _known(cluster, secret_file)
+    from pgswarm.core.status import Status
+
+    code, output = elsewhere.heard(["status", *([cluster] if cluster else []), "-o", "json"])
+    if code:
+        raise typer.Exit(code)
+    return [Status.model_validate(one) for one in json.loads(output)]
 
 
 def explain(
@@ -161,13 +207,13 @@ def _statuses(passes: Passes) -> list[Status]:
     return [status_of(one.world, one.plan, now) for one in passes.clusters]
 
 
-def _print_statuses(statuses: Sequence[Status], output: Output) -> None:
-    if output is Output.JSON:
+def _print_statuses(statuses: Sequence[Status], output: View) -> None:
+    if output is View.JSON:
         print(json.dumps([one.model_dump(mode="json") for one in statuses], indent=2))
         return
     from pgswarm.cli import show
 
-    show.console().print(show.statuses(statuses))
+    show.console().print(show.statuses(statuses, wide=output is View.WIDE))
 
 
 def _answer(statuses: Sequence[Status], passes: Passes, output: Output) -> None:

@@ -15,6 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from pgswarm.cli import figures
 from pgswarm.core.chronicle import REIGNS, Event
 from pgswarm.core.status import MemberStatus, RouterStatus, Status, StepStatus
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 GOOD = "green"
 BAD = "red"
 WAITING = "yellow"
+NUMBERS = frozenset({"lag", "behind", "sessions", "free disk"})
+LAST = 3
+"""Events that a status shows; `pgswarm history` shows them all."""
 
 
 def console(width: int | None = None) -> Console:
@@ -31,15 +35,15 @@ def console(width: int | None = None) -> Console:
     return Console(width=width, highlight=False, soft_wrap=False)
 
 
-def statuses(many: Iterable[Status]) -> Group:
+def statuses(many: Iterable[Status], *, wide: bool = False) -> Group:
     """All clusters, one below the other."""
     drawn: list[RenderableType] = []
     for one in many:
-        drawn += [Text(), status(one)] if drawn else [status(one)]
+        drawn += [Text(), status(one, wide=wide)] if drawn else [status(one, wide=wide)]
     return Group(*drawn) if drawn else Group(Text("no clusters"))
 
 
-def status(one: Status) -> Group:
+def status(one: Status, *, wide: bool = False) -> Group:
     """One cluster."""
     colour = (
         WAITING
@@ -54,7 +58,7 @@ def status(one: Status) -> Group:
     lines: list[RenderableType] = [head]
     if one.term is not None:
         lines.append(_fact("record", f"term {one.term}, revision {one.revision}, primary {one.primary}"))
-        lines.append(_fact("commits", one.durability))
+        lines.append(_fact("claim", one.durability))
     if one.last_change:
         lines.append(_fact("last", one.last_change))
     if one.wish:
@@ -67,9 +71,10 @@ def status(one: Status) -> Group:
     if one.leader:
         lines.append(_fact("operator", one.leader))
     if one.members:
-        lines += [Text(), _members(one)]
+        lines += [Text(), _members(one, wide=wide)]
     if one.routers:
         lines += [Text(), _routers(one.routers)]
+    lines += _under_way(one.members)
     problems = _problems(one)
     lines += _sentences("problems", BAD, problems)
     aside = [f"{member.name}: {text}" for member in one.members for text in member.kept]
@@ -80,6 +85,8 @@ def status(one: Status) -> Group:
     lines += _sentences("waits", WAITING, [text for text in one.waits if text not in problems])
     if one.steps:
         lines += [Text(), *steps(one.steps)]
+    if one.events:
+        lines += [Text(), Text("last events", style="bold"), *(_event(event) for event in one.events[-LAST:])]
     return Group(*lines)
 
 
@@ -115,8 +122,7 @@ def events(many: Iterable[Event]) -> Group:
     lines: list[RenderableType] = []
     for one in many:
         colour = BAD if one.lost or one.kind == "refused" else ""
-        what = f"term {one.term:<3} {one.kind}" + (f": {one.primary}" if one.kind in REIGNS else "")
-        lines.append(Text.assemble((moment(one.at), "dim"), "  ", (what, colour)))
+        lines.append(Text.assemble((moment(one.at), "dim"), "  ", (_happened(one), colour)))
         lines += [_indented(one.text, 4)] if one.text else []
         lines += [_indented(one.lost, 4, BAD)] if one.lost else []
     return Group(*lines) if lines else Group(Text("nothing has happened yet"))
@@ -149,21 +155,67 @@ def steps(many: Iterable[StepStatus]) -> list[RenderableType]:
     return lines
 
 
-def _members(one: Status) -> Table:
-    table = _table("member", "node", "role", "state", "counts", "lag", "position")
-    for member in one.members:
-        mark = "*" if member.name == one.primary else " "
-        lag = f"{member.lag:.1f} s" if member.lag is not None else ""
-        table.add_row(
-            f"{mark}{member.name}",
+def _members(one: Status, *, wide: bool) -> Table:
+    more = ("position", "version", "free disk") if wide else ()
+    table = _table("member", "node", "role", "state", "counts", "lag", "behind", *more)
+    for member, stem in _topology(one):
+        cells: list[RenderableType] = [
+            f"{stem}{member.name}",
             member.node,
             Text(member.role, style=_colour(member)),
             member.state,
             "yes" if member.counted else "no",
-            lag,
-            member.position,
-        )
+            figures.span(member.lag) if member.lag is not None else "",
+            figures.size(member.behind) if member.behind is not None else "",
+        ]
+        if wide:
+            share = figures.percent(member.disk_free, member.disk_total)
+            disk = f"{figures.size(member.disk_free)} ({share})" if share else ""
+            cells += [member.position, member.version, disk]
+        table.add_row(*cells)
     return table
+
+
+def _topology(one: Status) -> list[tuple[MemberStatus, str]]:
+    """Each member with what stands before its name: who streams stands below whom it streams from."""
+    names = {member.name for member in one.members}
+    below: dict[str, list[MemberStatus]] = {}
+    for member in one.members:
+        below.setdefault(member.follows if member.follows in names else "", []).append(member)
+    drawn: list[tuple[MemberStatus, str]] = []
+
+    def draw(member: MemberStatus, depth: int) -> None:
+        if any(member is done for done, _ in drawn):
+            return
+        drawn.append((member, "*" if member.name == one.primary else f"{'  ' * (depth - 1)} └ " if depth else " "))
+        for follower in below.get(member.name, ()):
+            draw(follower, depth + 1)
+
+    first = sorted(below.get("", ()), key=lambda member: member.name != one.primary)
+    for member in (*first, *one.members):  # the second time: who would follow in a circle is drawn all the same
+        draw(member, 0)
+    return drawn
+
+
+def _under_way(members: Iterable[MemberStatus]) -> list[RenderableType]:
+    """Clones and their likes: how far, how fast, how long."""
+    lines: list[RenderableType] = []
+    for member in members:
+        if member.work is not None:
+            head = f"{member.name}: {member.work.what}"
+            tail = figures.work(member.work.done, member.work.total, member.work.rate)
+            lines.append(_indented(f"{head}  {tail}".rstrip(), 2, WAITING))
+    return [Text(), Text("under way", style="bold"), *lines] if lines else []
+
+
+def _event(one: Event) -> RenderableType:
+    """One line of what happened and when; `pgswarm history` says why."""
+    colour = BAD if one.lost or one.kind == "refused" else ""
+    return _indented(f"{moment(one.at)}  {_happened(one)}", 2, colour)
+
+
+def _happened(one: Event) -> str:
+    return f"term {one.term:<3} {one.kind}" + (f": {one.primary}" if one.kind in REIGNS else "")
 
 
 def _colour(member: MemberStatus) -> str:
@@ -206,7 +258,7 @@ def _named(name: str, problem: str) -> str:
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0), collapse_padding=True)
     for name in columns:
-        table.add_column(name, overflow="fold", justify="right" if name in ("lag", "sessions") else "left")
+        table.add_column(name, overflow="fold", justify="right" if name in NUMBERS else "left")
     return table
 
 

@@ -9,11 +9,14 @@ because the record or the document names it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import Field
 
 from pgswarm.core import lapse, pausing, steps
 from pgswarm.core.base import Message
-from pgswarm.core.claim import Claim, member_of
+from pgswarm.core.chronicle import Event
+from pgswarm.core.claim import Claim, application_name, member_of
 from pgswarm.core.explain import Explanation, explained
 from pgswarm.core.record import Grant, Place, Record
 from pgswarm.core.reports import Data, Kept, MemberReport, Progress, Role, RouterReport, Serving
@@ -22,6 +25,9 @@ from pgswarm.core.world import Unknown, World
 
 ROUTER_SILENT = 3.0
 """Seconds of silence after which a router is told as gone; it speaks every second."""
+
+EVENTS = 5
+"""The newest events that a status tells; `pgswarm history` tells them all."""
 
 
 class MemberStatus(Message):
@@ -34,6 +40,12 @@ class MemberStatus(Message):
     counted: bool = Field(default=False, description="the claim names it: it holds every acknowledged commit, or may")
     position: str = Field(default="", description="LSN and timeline")
     lag: float | None = Field(default=None, description="seconds behind in replay")
+    behind: int | None = Field(default=None, description="bytes of the primary's log that are not replayed here")
+    follows: str = Field(default="", description="the member that log is streamed from now")
+    work: Progress | None = Field(default=None, description="long work under way, such as a clone")
+    version: str = Field(default="", description="PostgreSQL's, such as 17.6")
+    disk_free: int = Field(default=0, description="bytes")
+    disk_total: int = Field(default=0, description="bytes; 0 if unknown")
     pending_restart: tuple[str, ...] = ()
     kept: tuple[str, ...] = Field(default=(), description="diverged log that lies aside on its volume")
     problem: str = ""
@@ -79,6 +91,7 @@ class Status(Message):
     waits: tuple[str, ...] = ()
     errors: tuple[str, ...] = Field(default=(), description="mistakes in documents; they change nothing")
     last_change: str = Field(default="", description="why the record was last written")
+    events: tuple[Event, ...] = Field(default=(), description="the last things that happened, the newest last")
     wish: str = Field(default="", description="what a person asked for and is not done yet")
     answer: str = Field(default="", description="what came of the last wish")
     paused: str = Field(default="", description="who wants nothing changed, and why; empty if nobody does")
@@ -94,8 +107,9 @@ def status_of(
     failed: dict[str, steps.Failed] | None = None,
     errors: tuple[str, ...] = (),
     source: str = "",
+    events: tuple[Event, ...] = (),
 ) -> Status:
-    """The status of a cluster from what is known of it and what is planned for it."""
+    """The status of a cluster from what is known of it and what is planned for it, and its `events`."""
     record = world.record if isinstance(world.record, Record) else None
     members = tuple(_member(world, record, name, now) for name in _names(world, record))
     routers = tuple(_router(world, name, now) for name in sorted(world.routers))
@@ -120,6 +134,7 @@ def status_of(
         waits=plan.waits,
         errors=errors,
         last_change=record.reason if record else "",
+        events=events[-EVENTS:],
         wish=f"{record.wish}, asked for by {record.wish.by}" if record and record.wish else "",
         answer=record.answered.text if record and record.answered else "",
         paused=str(pause) if pause else "",
@@ -141,18 +156,23 @@ def _any_problem(members: tuple[MemberStatus, ...], routers: tuple[RouterStatus,
 
 def _durability(world: World, record: Record, now: float) -> str:
     """What a failover would keep, said before it happens."""
-    return lapse.in_words(world, record, now) if record.grant is not Grant.NONE else in_words(record.claim)
+    if record.grant is not Grant.NONE:
+        return lapse.in_words(world, record, now)
+    return in_words(record.claim, record.members)
 
 
-def in_words(claim: Claim) -> str:
-    """What a claim is worth: how many of its members may be lost at once without losing a commit."""
+def in_words(claim: Claim, members: Sequence[str] = ()) -> str:
+    """What a claim is worth: how many of its members may be lost at once without losing a commit. `members` are all
+    that there are."""
     others = claim.r - 1
-    names = ", ".join(member_of(name) for name in claim.members)
+    counted = [member_of(name) for name in claim.members]
+    names = ", ".join(counted)
     if others == 0:
         return f"one copy counted: losing {names} loses commits"
-    if others == 1:
-        return f"survives the loss of any one of {names}"
-    return f"survives the loss of any {others} of {names}"
+    how_many = "one" if others == 1 else str(others)
+    if set(members) == set(counted):
+        return f"survives the loss of: any {how_many} {'member' if others == 1 else 'members'} ({names})"
+    return f"survives the loss of: any {how_many} of {names}"
 
 
 def _names(world: World, record: Record | None) -> list[str]:
@@ -207,10 +227,28 @@ def _member(world: World, record: Record | None, name: str, now: float) -> Membe
         counted=counted,
         position=f"{show_lsn(report.position.lsn)} tl {report.position.timeline}" if report.position else "",
         lag=report.lag,
+        behind=_behind(world, record, report, now),
+        follows=member_of(report.upstream) if report.upstream else "",
+        work=report.progress,
+        version=report.version,
+        disk_free=report.disk_free,
+        disk_total=report.disk_total,
         pending_restart=report.pending_restart,
         kept=tuple(_kept(one) for one in report.kept),
         problem=report.problem.text if report.problem else trouble,
     )
+
+
+def _behind(world: World, record: Record | None, report: MemberReport, now: float) -> int | None:
+    """Bytes of log that the primary has and this standby has not replayed, by the primary's own word."""
+    if record is None or report.role is not Role.STANDBY or report.incarnation is None:
+        return None
+    primary = world.present(record.primary_member, now)
+    if primary is None or primary.incarnation != record.primary or primary.position is None:
+        return None
+    name = application_name(report.incarnation, record.term)
+    row = next((one for one in primary.walsenders if one.name == name and one.replay), None)
+    return max(0, primary.position.lsn - row.replay) if row is not None else None
 
 
 def _kept(one: Kept) -> str:

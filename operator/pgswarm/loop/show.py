@@ -9,6 +9,7 @@ import anyio
 from loguru import logger
 
 from pgswarm.core import plan as plan_
+from pgswarm.core.chronicle import Event, history
 from pgswarm.core.status import Status, status_of
 from pgswarm.core.stored import Stored
 from pgswarm.core.world import Unknown
@@ -57,7 +58,14 @@ def status_of_worker(worker: Worker, errors: tuple[str, ...], node: str) -> Stat
         failed=worker.failed,
         errors=(*errors, *_troubles(worker)),
         source=source_of(worker, node),
+        events=_events(worker),
     )
+
+
+def _events(worker: Worker) -> tuple[Event, ...]:
+    """What has happened, as far as the store tells."""
+    stored = worker.lookout.stored
+    return history(stored.record, stored.chronicle) if isinstance(stored, Stored) else ()
 
 
 def _troubles(worker: Worker) -> tuple[str, ...]:
