@@ -56,6 +56,7 @@ class PromiseRequest(Message):
 
     cluster: str
     member: str = Field(default="", description="whom it is for: an address of an overlay is soon given to another")
+    place: str = Field(default="", description="where that member lives; its old container elsewhere is not meant")
     term: int
     prepare: bool = Field(
         default=False,
@@ -78,6 +79,7 @@ class ConsentRequest(Message):
 
     cluster: str
     member: str = Field(description="whom it is for")
+    place: str = Field(default="", description="where that member lives, by the order that the asking primary holds")
     term: int
     primary: Incarnation
 

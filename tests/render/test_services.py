@@ -44,7 +44,7 @@ def test_a_member_finds_its_secrets_where_the_agent_looks() -> None:
 
 
 def test_no_secret_is_in_the_environment() -> None:
-    names = ["PGSWARM_CLUSTER=main", "PGSWARM_MEMBER=pg-1", "PGSWARM_TASK={{.Task.ID}}"]
+    names = ["PGSWARM_CLUSTER=main", "PGSWARM_MEMBER=pg-1", "PGSWARM_PLACE=n1/data_1", "PGSWARM_TASK={{.Task.ID}}"]
     assert container(member())["Env"] == names
 
 

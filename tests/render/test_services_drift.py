@@ -62,7 +62,7 @@ def test_an_environment_is_told_by_its_names_only() -> None:
     found = copy.deepcopy(member())
     container(found)["Env"] = ["PGSWARM_CLUSTER=other", "PASSWORD=hunter2"]
     (said,) = drift.drift(live(found), member())
-    missing = "PGSWARM_MEMBER is missing, PGSWARM_TASK is missing"
+    missing = "PGSWARM_MEMBER is missing, PGSWARM_PLACE is missing, PGSWARM_TASK is missing"
     assert said == f"environment: PASSWORD was added, {missing}, PGSWARM_CLUSTER was changed"
 
 

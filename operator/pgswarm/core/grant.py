@@ -106,10 +106,15 @@ def extended(holding: Holding, asked_at: float) -> Holding:
     return replace(holding, until=max(holding.until, asked_at + TTL))
 
 
-def may_lend(memory: Memory, *, cluster: str, term: int, primary: Incarnation) -> Verdict:
-    """May this member let the primary of `term` write on without an operator? The moment must then be durable."""
+def may_lend(memory: Memory, *, cluster: str, term: int, primary: Incarnation, place: str = "") -> Verdict:
+    """May this member let the primary of `term` write on without an operator? The moment must then be durable.
+
+    A primary means the member at one place; a container of it that was left behind elsewhere has no say.
+    """
     if cluster != memory.cluster:
         return Verdict(ok=False, reason=f"this is {memory.member} of {memory.cluster}, not of {cluster}")
+    if not memory.is_at(place):
+        return Verdict(ok=False, reason=f"this is {memory.member} at {memory.place}, which has moved to {place}")
     if memory.promised > term:
         return Verdict(ok=False, reason=f"promised term {memory.promised}, newer than {term}")
     order = memory.order

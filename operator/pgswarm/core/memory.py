@@ -30,6 +30,7 @@ class Memory(Message):
 
     cluster: str
     member: str
+    place: str = Field(default="", description="where this volume is (`Place.id`); empty: nobody has said so")
     promised: int = 0
     order: Order | None = None
     circumstances: Circumstances = Circumstances()
@@ -63,6 +64,10 @@ class Memory(Message):
     def has_answered(self, term: int) -> bool:
         return self.promised >= term
 
+    def is_at(self, place: str) -> bool:
+        """Is this the place that somebody means? A member that has moved may be alive in two; one of them is it."""
+        return place == self.place or not place or not self.place
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
@@ -77,12 +82,14 @@ def accept(memory: Memory, order: Order) -> Verdict:
     known = memory.order
     if (order.cluster, order.member) != (memory.cluster, memory.member):
         return _no(f"this is {memory.member} of {memory.cluster}, not {order.member} of {order.cluster}")
+    if not memory.is_at(order.place):
+        return _no(f"this is {memory.member} at {memory.place}, which has moved to {order.place}")
     if order.term < memory.promised:
         return _no(f"promised term {memory.promised}: the order is of term {order.term}")
     if known is not None:
         if order.key < known.key:
             return _no(f"accepted {_key(known)} already: the order is {_key(order)}, older")
-        if order.key == known.key and order != known:
+        if order.key == known.key and not order.says_the_same(known):
             return _no(f"a different order of {_key(known)} was accepted: two records must be at work")
         if order.term == known.term and order.primary != known.primary:
             return _no(f"the primary of term {known.term} is {known.primary}, not {order.primary}")
@@ -100,10 +107,12 @@ def accepted(memory: Memory, order: Order, circumstances: Circumstances) -> Memo
     )
 
 
-def consent(memory: Memory, cluster: str, term: int) -> Verdict:
+def consent(memory: Memory, cluster: str, term: int, place: str = "") -> Verdict:
     """May this be promised: never to serve, nor receive from, a term below `term`?"""
     if cluster != memory.cluster:
         return _no(f"this is {memory.member} of {memory.cluster}, not of {cluster}")
+    if not memory.is_at(place):
+        return _no(f"this is {memory.member} at {memory.place}, not at {place}: nothing was promised")
     if term < memory.promised:
         return _no(f"promised term {memory.promised} already, newer than {term}")
     if memory.order is not None and memory.order.term >= term:

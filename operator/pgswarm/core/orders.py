@@ -44,10 +44,23 @@ class Order(Message):
     lineage: tuple[Reign, ...]
     system_id: str = ""
     peers: tuple[str, ...] = Field(default=(), description="the other members, for replication slots")
+    place: str = Field(default="", description="where the addressee lives: its old container elsewhere refuses this")
+    peer_places: tuple[str, ...] = Field(default=(), description="where each of the peers lives, in their order")
 
     @property
     def key(self) -> tuple[int, int]:
         return (self.term, self.revision)
+
+    def place_of(self, peer: str) -> str:
+        """Where this peer lives; empty if an operator before this version did not say so."""
+        return dict(zip(self.peers, self.peer_places, strict=False)).get(peer, "")
+
+    def says_the_same(self, other: Order) -> bool:
+        """Equal, but for what an operator before this version did not say."""
+        silent = {"place": "", "peer_places": ()}
+        if not (self.place and other.place):
+            return self.model_copy(update=silent) == other.model_copy(update=silent)
+        return self == other
 
 
 class RouterOrder(Message):
@@ -115,6 +128,7 @@ class RouterOrderMessage(Message):
 def order_for(cluster: str, record: Record, member: str) -> Order:
     """The order that this record gives to one member."""
     is_primary = member_of(record.primary) == member
+    place, peers = record.place(member), [one for one in record.places if one.member != member]
     return Order(
         cluster=cluster,
         member=member,
@@ -131,7 +145,9 @@ def order_for(cluster: str, record: Record, member: str) -> Order:
         timeline=record.timeline,
         lineage=record.lineage,
         system_id=record.system_id,
-        peers=tuple(name for name in record.members if name != member),
+        peers=tuple(one.member for one in peers),
+        place=place.id if place else "",
+        peer_places=tuple(one.id for one in peers),
     )
 
 

@@ -39,6 +39,11 @@ class Place(Value):
     node_name: str
     volume: str
 
+    @property
+    def id(self) -> str:
+        """One volume on one node. A member that moves has another place, and who speaks from the old one is not it."""
+        return f"{self.node_id}/{self.volume}"
+
 
 class Grant(StrEnum):
     """By which rule the primary may write, and so by which it may be succeeded (decision 0008)."""

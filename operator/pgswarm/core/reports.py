@@ -120,6 +120,7 @@ class MemberReport(Message):
     kind: Literal["member"] = "member"
     cluster: str
     member: str
+    place: str = Field(default="", description="where it lives (`Place.id`), as its service says; empty if it does not")
     boot: str = Field(description="random, anew at each start of the agent")
     sequence: int = Field(description="grows with every report of one boot")
     data: Data

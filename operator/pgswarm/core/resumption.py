@@ -41,6 +41,16 @@ class Heard:
     at: float
 
 
+def heard_as(report: MemberReport, order: Order | None) -> str:
+    """Under which name its word is kept: its own, if it speaks from where the order has its place.
+
+    A member that has moved may be alive in two places. Who speaks from another one than the order names is not it;
+    but a newer promise of his, too, says that a term is over.
+    """
+    place = order.place_of(report.member) if order is not None else ""
+    return report.member if report.place in ("", place) or not place else f"{report.member} at {report.place}"
+
+
 def may_resume(memory: Memory, order: Order, heard: Mapping[str, Heard], waited: float, now: float) -> Verdict:
     """May this member be primary of `order` again although no operator has confirmed it since this agent began?"""
     if order.claim is None or order.create or memory.incarnation != order.primary:
@@ -50,7 +60,7 @@ def may_resume(memory: Memory, order: Order, heard: Mapping[str, Heard], waited:
     newer = [
         f"{name} has promised term {one.report.promised}"
         for name, one in sorted(heard.items())
-        if name in order.peers and one.report.promised > order.term
+        if one.report.member in order.peers and one.report.promised > order.term
     ]
     if newer:
         return _no(f"{', '.join(newer)}: only an operator can know what became of term {order.term}")

@@ -18,7 +18,7 @@ from loguru import logger
 
 from pgswarm import settings
 from pgswarm.core import steps
-from pgswarm.core.record import Grant
+from pgswarm.core.record import Grant, Record
 from pgswarm.core.reports import MemberReport
 from pgswarm.core.stored import Stored
 from pgswarm.core.swarmview import SwarmView
@@ -240,7 +240,11 @@ class Hands:
 
     async def _ask(self, step: steps.AskPromise) -> str:
         request = PromiseRequest(
-            cluster=self._lookout.cluster, member=step.member, term=step.term, prepare=step.prepare
+            cluster=self._lookout.cluster,
+            member=step.member,
+            place=self._place_of(step.member),
+            term=step.term,
+            prepare=step.prepare,
         )
         deadline = READY_DEADLINE if step.prepare else PROMISE_DEADLINE
         report = await self._agents.ask_promise(self._address(step.member), MEMBER_PORT, request, deadline=deadline)
@@ -311,6 +315,11 @@ class Hands:
         if not answer.accepted:
             raise Refused(f"{who} refuses: {answer.reason}")
         return "accepted"
+
+    def _place_of(self, member: str) -> str:
+        record = self._lookout.record
+        place = record.place(member) if isinstance(record, Record) else None
+        return place.id if place is not None else ""
 
     def _address(self, member: str) -> str:
         address = self._lookout.member_address(member)

@@ -71,7 +71,7 @@ class Lookout:
             MemberReport,
             MEMBER_PORT,
             self.bell,
-            stranger=lambda member: not_member(cluster, member),
+            stranger=lambda member: not_member(cluster, member, self._members.places.get(member, "")),
             hear=self._hear_member,
         )
         self._routers = Watches(
@@ -262,7 +262,7 @@ class Lookout:
             place.member: swarm.address(running[place.member]) if place.member in running else None
             for place in self._places[0]
         }
-        self._members.keep(self._aims, tasks)
+        self._members.keep(self._aims, tasks, {place.member: place.id for place in self._places[0]})
         self._routers.keep(router_addresses(self.cluster, swarm), tasks)
         self._aimed_by = (swarm, self._places[0])
         return self._aims

@@ -51,10 +51,16 @@ class Watches(Generic[R]):
         self._hear: Callable[[str, R], None] | None = hear
         self._silence = silence
         self._running: dict[str, tuple[Watch[R], anyio.CancelScope]] = {}
+        self.places: Mapping[str, str] = {}
 
-    def keep(self, wanted: Mapping[str, str | None], tasks: TaskGroup) -> None:
-        """Watch exactly these names, each at its address (None: not known now, keep what was heard)."""
-        for name in [name for name in self._running if name not in wanted]:
+    def keep(self, wanted: Mapping[str, str | None], tasks: TaskGroup, places: Mapping[str, str] | None = None) -> None:
+        """Watch exactly these names, each at its address (None: not known now, keep what was heard).
+
+        Who has another of the `places` than before is somebody else of the same name: what was heard is forgotten.
+        """
+        before, self.places = self.places, places or {}
+        moved = {name for name, place in self.places.items() if before.get(name, place) != place}
+        for name in [name for name in self._running if name not in wanted or name in moved]:
             _, scope = self._running.pop(name)
             scope.cancel()
             self.sightings.pop(name, None)

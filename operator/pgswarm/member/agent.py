@@ -159,7 +159,7 @@ class Agent:
         async with self._lock:
             if request.member not in ("", self.memory.member):
                 raise Refused(f"this is {self.memory.member}, not {request.member}: nothing was promised")
-            verdict = consent(self.memory, request.cluster, request.term)
+            verdict = consent(self.memory, request.cluster, request.term, request.place)
             if not verdict.ok:
                 logger.warning("promise refused: {}", verdict.reason)
                 raise Refused(verdict.reason)

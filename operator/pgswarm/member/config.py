@@ -37,6 +37,8 @@ class Config:
     replication_password_file: Path = Path(settings.REPLICATION_PASSWORD_FILE)
     bindir: Path
     socket_dir: Path
+    place: str = ""
+    """Where the volume is, `Place.id`; empty if nobody said so."""
     task: str = ""
     """The Swarm task that this container belongs to; empty if nobody said so."""
     names: tuple[str, ...] = ()
@@ -108,6 +110,7 @@ def from_environment(env: Mapping[str, str]) -> Config:
         ),
         bindir=_bindir(env),
         socket_dir=_socket_dir(env, volume),
+        place=env.get("PGSWARM_PLACE", ""),
         task=env.get("PGSWARM_TASK", ""),
         names=tuple(name.strip() for name in env.get("PGSWARM_MEMBERS", "").split(",") if name.strip()),
     )

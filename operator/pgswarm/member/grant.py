@@ -127,7 +127,9 @@ async def lent(agent: Agent, request: wire.ConsentRequest) -> wire.Answer:
     def decide(memory: Memory) -> tuple[Verdict, Memory]:
         if request.member != memory.member:
             return Verdict(ok=False, reason=f"this is {memory.member}"), memory
-        verdict = rules.may_lend(memory, cluster=request.cluster, term=request.term, primary=request.primary)
+        verdict = rules.may_lend(
+            memory, cluster=request.cluster, term=request.term, primary=request.primary, place=request.place
+        )
         now = Consented(node_boot=agent.leave.node_boot, at=boottime())
         return verdict, memory.model_copy(update={"consented": now}) if verdict.ok else memory
 
@@ -281,7 +283,9 @@ async def _ask_members(agent: Agent, order: Order) -> None:
 async def _consent(agent: Agent, order: Order, member: str, address: str) -> str:
     """One member's answer: why not, or empty."""
     config = agent.config
-    request = wire.ConsentRequest(cluster=config.cluster, member=member, term=order.term, primary=order.primary)
+    request = wire.ConsentRequest(
+        cluster=config.cluster, member=member, place=order.place_of(member), term=order.term, primary=order.primary
+    )
     line = Line(address, config.port, secret(config.secret_file), caller="member")
     body = request.model_dump_json().encode()
     try:

@@ -25,8 +25,9 @@ from loguru import logger
 
 from pgswarm import settings
 from pgswarm.core.claim import member_of
-from pgswarm.core.reports import Data, MemberReport, Role
-from pgswarm.core.resumption import Heard
+from pgswarm.core.orders import Order
+from pgswarm.core.reports import Data, Role
+from pgswarm.core.resumption import Heard, heard_as
 from pgswarm.errors import Again
 from pgswarm.member import ask
 from pgswarm.member.config import Config, secret
@@ -65,18 +66,18 @@ class Neighbours:
         """Where this member is, as far as is known."""
         return self._found.get(member) or contacts.get(member)
 
-    async def ask_one(self, member: str, address: str) -> None:
-        """Hear one member at one address."""
-        await self._hear(address, member)
+    async def ask_one(self, member: str, address: str, order: Order | None) -> None:
+        """Hear one member at one address. By `order` it is known where each member lives."""
+        await self._hear(address, order, member)
 
-    async def ask_all(self, contacts: Mapping[str, str]) -> None:
+    async def ask_all(self, contacts: Mapping[str, str], order: Order | None) -> None:
         """Hear everybody who can be found."""
         addresses = {*contacts.values(), *self._found.values(), *await self._look_up()}
         async with anyio.create_task_group() as tasks:
             for address in sorted(addresses)[:MOST_ASKED]:
-                tasks.start_soon(self._hear, address)
+                tasks.start_soon(self._hear, address, order)
 
-    async def _hear(self, address: str, wanted: str = "") -> None:
+    async def _hear(self, address: str, order: Order | None, wanted: str = "") -> None:
         config = self._config
         try:
             report = await ask.report(address, config.port, secret(config.secret_file))
@@ -85,13 +86,11 @@ class Neighbours:
             return
         if report.cluster != config.cluster or report.member == config.member or wanted not in ("", report.member):
             return
-        if self._found.get(report.member) != address and not wanted:
-            logger.debug("{} is found at {}", report.member, address)
-        self._found[report.member] = address
-        self._take(report)
-
-    def _take(self, report: MemberReport) -> None:
-        self.heard[report.member] = Heard(report=report, at=anyio.current_time())
+        name = heard_as(report, order)
+        if self._found.get(name) != address and not wanted:
+            logger.debug("{} is found at {}", name, address)
+        self._found[name] = address
+        self.heard[name] = Heard(report=report, at=anyio.current_time())
 
     async def _look_up(self) -> list[str]:
         found: list[str] = []
@@ -116,9 +115,9 @@ async def keep_asking(agent: Agent) -> None:
             continue
         asked = anyio.current_time()
         if every == PRIMARY_EVERY and agent.upstream is not None:
-            await agent.neighbours.ask_one(member_of(agent.upstream.primary), agent.upstream.address)
+            await agent.neighbours.ask_one(member_of(agent.upstream.primary), agent.upstream.address, agent.order)
         else:
-            await agent.neighbours.ask_all(agent.memory.circumstances.contacts)
+            await agent.neighbours.ask_all(agent.memory.circumstances.contacts, agent.order)
         agent.look_again()
 
 

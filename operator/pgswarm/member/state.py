@@ -37,7 +37,7 @@ def lock(path: Path) -> int | None:
 
 def load(config: Config) -> Memory:
     """What this volume remembers. Raises Refused if it cannot be known."""
-    empty = Memory(cluster=config.cluster, member=config.member)
+    empty = Memory(cluster=config.cluster, member=config.member, place=config.place)
     try:
         text = config.state_file.read_bytes()
     except FileNotFoundError:
@@ -56,7 +56,7 @@ def load(config: Config) -> Memory:
             f"this volume belongs to {memory.member} of {memory.cluster}, not to {config.member} of {config.cluster}: "
             "give this member its own volume"
         )
-    return memory
+    return memory.model_copy(update={"place": config.place})
 
 
 def save(config: Config, memory: Memory) -> None:

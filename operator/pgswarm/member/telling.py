@@ -52,6 +52,7 @@ def report(agent: Agent, now: float, sequence: int) -> MemberReport:
     return MemberReport(
         cluster=memory.cluster,
         member=memory.member,
+        place=memory.place,
         boot=agent.boot,
         sequence=sequence,
         data=memory.told_data,

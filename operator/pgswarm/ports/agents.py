@@ -281,13 +281,18 @@ class Watch(Generic[R]):
             self._publish(self.name, sighting)
 
 
-def not_member(cluster: str, member: str) -> Callable[[MemberReport], str]:
-    """For a Watch: why a report is not that member's; empty if it is."""
+def not_member(cluster: str, member: str, place: str = "") -> Callable[[MemberReport], str]:
+    """For a Watch: why a report is not that member's; empty if it is. `place`: where it lives, if that is known.
+
+    A container of it that was left behind on a node which is cut off has its name, and perhaps its address.
+    """
 
     def stranger(report: MemberReport) -> str:
-        if (report.cluster, report.member) == (cluster, member):
-            return ""
-        return f"it is {report.member} of {report.cluster}"
+        if (report.cluster, report.member) != (cluster, member):
+            return f"it is {report.member} of {report.cluster}"
+        if place and report.place not in ("", place):
+            return f"it is {report.member} at {report.place}, which has moved to {place}"
+        return ""
 
     return stranger
 

@@ -76,7 +76,12 @@ def member_service(
     container = _container(
         image=image,
         hostname=_host_name(f"{cluster}-{member}"),
-        env={"PGSWARM_CLUSTER": cluster, "PGSWARM_MEMBER": member, "PGSWARM_TASK": "{{.Task.ID}}"},
+        env={
+            "PGSWARM_CLUSTER": cluster,
+            "PGSWARM_MEMBER": member,
+            "PGSWARM_PLACE": place.id,
+            "PGSWARM_TASK": "{{.Task.ID}}",
+        },
         grace=MEMBER_GRACE,
         mounts=[
             _volume(place.volume, settings.VOLUME_PATH, cluster, member),

@@ -161,7 +161,7 @@ def _take_promise(
         if request.member not in ("", agent.memory.member):
             answer(Refused(f"this is {agent.memory.member}, not {request.member}: nothing was promised"))
             return
-        verdict = consent(agent.memory, request.cluster, request.term)
+        verdict = consent(agent.memory, request.cluster, request.term, request.place)
         if not verdict.ok:
             answer(Refused(verdict.reason))
             return

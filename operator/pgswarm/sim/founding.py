@@ -94,6 +94,7 @@ def found(site: Site) -> None:
         volume.memory = Memory(
             cluster=site.cluster,
             member=member,
+            place=volume.place,
             promised=1,
             order=order,
             circumstances=Circumstances(

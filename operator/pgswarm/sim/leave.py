@@ -173,7 +173,9 @@ def lend(agent: Agent, request: wire.ConsentRequest) -> Job:
     yield from agent.alone()
     try:
         memory = agent.memory
-        verdict = rules.may_lend(memory, cluster=request.cluster, term=request.term, primary=request.primary)
+        verdict = rules.may_lend(
+            memory, cluster=request.cluster, term=request.term, primary=request.primary, place=request.place
+        )
         if request.member != memory.member:
             verdict = Verdict(ok=False, reason=f"this is {memory.member}")
         if verdict.ok:
@@ -222,7 +224,11 @@ def ask_members(agent: Agent, order: Order) -> None:
     for member in others:
         address = agent.neighbours.address(member, agent.memory.circumstances.contacts)
         request = wire.ConsentRequest(
-            cluster=agent.memory.cluster, member=member, term=order.term, primary=order.primary
+            cluster=agent.memory.cluster,
+            member=member,
+            place=order.place_of(member),
+            term=order.term,
+            primary=order.primary,
         )
         if address is not None:
             agent.site.ask_consent(agent.node, address, request, partial(hear, member))

@@ -143,7 +143,7 @@ class Ledger:
     def started(self, container: Container) -> None:
         """Law 8: one postmaster on a volume."""
         for other in self.site.containers[container.member]:
-            if other is not container and other.postgres.process.alive:
+            if other is not container and other.volume is container.volume and other.postgres.process.alive:
                 self.fail(f"law 8: two postmasters on the volume of {container.member}")
 
     def promoted(self, agent: Agent) -> None:
@@ -162,7 +162,7 @@ class Ledger:
         if how != "initdb" and (why := self.losses.wiped(agent, log)):
             self.fail(f"S5: {why} ({how})")
         for number, lsn in self.commits.items():
-            if len(log) >= lsn and log[lsn - 1][1] == number and not self._elsewhere(agent.name, lsn, number):
+            if len(log) >= lsn and log[lsn - 1][1] == number and not self._elsewhere(agent, lsn, number):
                 self.fail(f"S5: {agent.name} wipes the only copy of {number} ({how})")
                 return
 
@@ -186,11 +186,10 @@ class Ledger:
         if len(log) >= len(self.graves.get(name, ())):
             self.graves[name] = list(log)
 
-    def _elsewhere(self, member: str, lsn: int, number: int) -> bool:
+    def _elsewhere(self, agent: Agent, lsn: int, number: int) -> bool:
         return any(
             len(volume.log) >= lsn and volume.log[lsn - 1][1] == number
-            for name, volume in self.site.volumes.items()
-            if name != member
+            for volume in self.site.disks.others(agent.volume)
         )
 
     @property
@@ -221,8 +220,9 @@ class Ledger:
             self.fail(f"S6: service {service} is changed, and nobody asked for it")
 
     def service_removed(self, service: str) -> None:
-        """S6: only that of a member which is in neither the document nor the record, and on which nobody counts."""
-        member, record, document = service.partition("_")[2], self.site.record, self.site.document
-        wanted = [one.name for one in document.instances()] if document else [member]
-        if member in wanted or record is None or record.place(member) is not None or record.counts(member):
+        """S6: only that of a member which has left the place of it, is in no record, and on which nobody counts."""
+        member, record = service.partition("_")[2].partition("#")[0], self.site.record
+        if record is None or record.place(member) is not None or record.counts(member):
             self.fail(f"S6: service {service} is removed, and {member} is wanted")
+        elif all(place.member != member for place in record.departed):
+            self.fail(f"S6: service {service} is removed, and no record says that {member} has left")

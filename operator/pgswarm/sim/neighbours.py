@@ -13,7 +13,7 @@ from pgswarm.core.claim import member_of, streamer
 from pgswarm.core.orders import Order
 from pgswarm.core.reports import Data, MemberReport, Role
 from pgswarm.core.reports import Postgres as State
-from pgswarm.core.resumption import Heard
+from pgswarm.core.resumption import Heard, heard_as
 from pgswarm.errors import Again
 from pgswarm.member.neighbours import ALONE_EVERY, PRIMARY_EVERY
 from pgswarm.member.slots import EVERY
@@ -70,8 +70,9 @@ class Neighbours:
             return
         if report.member == agent.name or wanted not in ("", report.member):
             return
-        self._found[report.member] = address
-        self.heard[report.member] = Heard(report=report, at=agent.process.now)
+        name = heard_as(report, agent.order)
+        self._found[name] = address
+        self.heard[name] = Heard(report=report, at=agent.process.now)
         agent.wake()
 
 

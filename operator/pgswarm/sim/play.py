@@ -159,7 +159,7 @@ class Play:
 
     def node(self, member: str) -> str:
         """Where a member lives."""
-        return next(slot.node for slot in self.site.swarm.slots if slot.member == member)
+        return next(slot.node for slot in reversed(self.site.swarm.slots) if slot.member == member)
 
     def agent(self, member: str) -> Agent:
         container = self.site.container(member)

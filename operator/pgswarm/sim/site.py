@@ -25,6 +25,7 @@ from pgswarm.sim import telling as told
 from pgswarm.sim.client import Client
 from pgswarm.sim.clock import BEGINNING, Process, Timer, VirtualLoop
 from pgswarm.sim.container import Container
+from pgswarm.sim.disks import Disks
 from pgswarm.sim.ledger import Ledger
 from pgswarm.sim.network import Network
 from pgswarm.sim.operator import Operator
@@ -86,9 +87,9 @@ class Site:
             machine.rate = 1.0 + shape.drift * (2.0 * clocks.random() - 1.0)
             machine.offset = float(clocks.randrange(0, 100_000))
         self.document: PostgresCluster | None = founding.document(shape)
-        self.volumes: dict[str, Volume] = {
-            one.name: Volume.empty(self.cluster, one.name) for one in self.document.instances()
-        }
+        self.disks = Disks(self.cluster)
+        self.disks.wanted(self.document)
+        self.volumes: dict[str, Volume] = self.disks.now
         self.places: dict[str, Any] = {}  # address → whoever lived there last
         self.operators: list[Operator] = []
         self.routers: list[Router] = []
@@ -237,8 +238,8 @@ class Site:
     def edit(self, document: PostgresCluster) -> None:
         """A person saves the document's file; every operator that watches it finds it so."""
         self.document, self.edited, self.edited_at = document, True, self.edited_at + 1.0
+        self.disks.wanted(document)
         for one in document.instances():
-            self.volumes.setdefault(one.name, Volume.empty(self.cluster, one.name))
             self.containers.setdefault(one.name, [])
         self.story("ann", "edits the document", key=True)
         for operator in self.operators:
@@ -278,8 +279,9 @@ class Site:
         node, address = slot.node, task.address
         made: Any
         if slot.kind == "member":
-            made = Container(self, slot.member, node, address, self.volumes[slot.member], task.id)
-            if any(one.alive for one in self.containers[slot.member]):
+            volume = self.disks.of_service(self.swarm.spec(slot.service), slot.member, self.record)
+            made = Container(self, slot.member, node, address, volume, task.id)
+            if any(one.alive and one.volume is volume for one in self.containers[slot.member]):
                 self.count("two containers on one volume")
                 self.story(slot.member, "a second container starts on its volume", key=True)
             self.containers[slot.member] = [one for one in self.containers[slot.member] if one.alive]
@@ -304,6 +306,7 @@ class Site:
         )
         if before is not None and before.wish is not None and record.wish is None and record.answered is not None:
             self.count(f"{record.answered.kind}: {'done' if record.answered.done else 'not done'}")
+        self.disks.recorded(record)
         self.ledger.written(before, record)
 
     def unrest(self, *, settled: float = SETTLED) -> str:
@@ -324,8 +327,12 @@ class Site:
                 return f"{member} does not stream ({agent.role.value}; {agent.why})"
         if set(record.members) != set(self.wanted):
             return f"the record has {', '.join(record.members)}"
-        for member in {place.member for place in record.departed} - set(self.wanted):
-            if any(one.alive for one in self.containers[member]):
+        if elsewhere := told.misplaced(record, self.document):
+            return elsewhere
+        for member in {place.member for place in record.departed}:
+            if any(self.disks.is_left_behind(one) for one in self.containers[member]):
+                return f"{member} has left, and its container lives"
+            if member not in self.wanted and any(one.alive for one in self.containers[member]):
                 return f"{member} has left, and its container lives"
         wanted = {self.volumes[member].memory.incarnation for member in self.wanted}
         if self.document.spec.durability == "async":

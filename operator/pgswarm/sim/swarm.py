@@ -56,6 +56,7 @@ class Swarm(Tasks):
         self.machines = {one.name: one for one in machines}
         self.store: dict[str, Stored] = {}
         self.services: dict[str, Service] = {}
+        self.removed: set[str] = set()  # names of services that were removed: another of that name has another id
         self.slots: list[Slot] = []
         self.changed = Signal()
         self.networks = [Network(name=settings.CONTROL_NETWORK, id="control", driver="overlay", scope="swarm")]

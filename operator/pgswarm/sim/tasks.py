@@ -63,6 +63,7 @@ class Tasks:
     leader: str | None
     stop_lag: float
     services: dict[str, Service]
+    removed: set[str]
     slots: list[Slot]
     _index: int
 
@@ -78,26 +79,27 @@ class Tasks:
             raise Conflict("there is a service of that name")
         self._index += 1
         replicas = None if "Global" in spec["Mode"] else spec["Mode"]["Replicated"]["Replicas"]
+        ident = f"{name}#{self._index}" if name in self.removed else name
         self.services[name] = Service(
-            id=name, version=self._index, name=name, labels=spec["Labels"], spec=spec, replicas=replicas
+            id=ident, version=self._index, name=name, labels=spec["Labels"], spec=spec, replicas=replicas
         )
         labels = spec["Labels"]
         kind, member = labels[settings.LABEL_KIND], labels.get(settings.LABEL_MEMBER, "")
         for number, node in enumerate(self._nodes_for(spec), 1):
-            self.slots.append(Slot(service=name, node=node, kind=kind, member=member, number=number))
+            self.slots.append(Slot(service=ident, node=node, kind=kind, member=member, number=number))
         self.touch()
         self.settle()
         return name
 
     def change_service(self, service: str, version: int, spec: dict[str, Any]) -> None:
-        found = self.services.get(service)
+        found = self._service(service)
         if found is None or found.version != version:
             raise Conflict("update out of sequence, or there is no such service")
         self._index += 1
         restarts = found.spec.get("TaskTemplate") != spec.get("TaskTemplate")
         replicas = None if "Global" in spec["Mode"] else spec["Mode"]["Replicated"]["Replicas"]
         changes = {"spec": spec, "labels": spec["Labels"], "version": self._index, "replicas": replicas}
-        self.services[service] = found.model_copy(update=changes)
+        self.services[found.name] = found.model_copy(update=changes)
         for slot in [slot for slot in self.slots if slot.service == service]:
             slot.wanted = replicas != 0
             slot.updating = restarts  # stop-first: the new task begins when the old container has ended
@@ -108,13 +110,25 @@ class Tasks:
 
     def remove_service(self, service: str) -> None:
         """Its tasks are no longer told of; containers that can be reached are told to end."""
-        self.services.pop(service, None)
+        if (found := self._service(service)) is None:
+            return
+        del self.services[found.name]
+        self.removed.add(found.name)
         for slot in [slot for slot in self.slots if slot.service == service]:
             slot.wanted, slot.service = False, ""
             for task in slot.tasks:
                 task.desired = "shutdown"
         self.touch()
         self.settle()
+
+    def spec(self, service: str) -> dict[str, Any]:
+        """The spec of the service with this id."""
+        found = self._service(service)
+        return found.spec if found is not None else {}
+
+    def _service(self, ident: str) -> Service | None:
+        found = self.services.get(ident.partition("#")[0])
+        return found if found is not None and found.id == ident else None
 
     def _nodes_for(self, spec: dict[str, Any]) -> list[str]:
         constraints: list[str] = spec["TaskTemplate"]["Placement"]["Constraints"]

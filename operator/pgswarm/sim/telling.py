@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pgswarm.core import duty
+from pgswarm.core.bootstrap import volume_of
+from pgswarm.core.record import Record
 from pgswarm.core.reports import REPLIED, Role, Serving, Walsender
 from pgswarm.core.reports import Postgres as State
+from pgswarm.core.spec import PostgresCluster
 from pgswarm.core.wal import Position
 from pgswarm.member.telling import HANG
 
@@ -43,6 +46,17 @@ def serving(agent: Agent) -> tuple[Serving, str]:
     return Serving.PRIMARY, f"primary of term {order.term}"
 
 
+def misplaced(record: Record, document: PostgresCluster) -> str:
+    """Who does not live where the document says; empty if everybody does."""
+    for one in document.instances():
+        place = record.place(one.name)
+        if place is not None and one.node not in (None, place.node_name):
+            return f"{one.name} is on {place.node_name}, and the document says {one.node}"
+        if place is not None and place.volume != volume_of(document, one):
+            return f"{one.name} is on {place.volume}, and the document says {volume_of(document, one)}"
+    return ""
+
+
 def words(agent: Agent) -> dict[str, Any]:
     """Everything that a report says, composed anew."""
     memory, role = agent.memory, agent.role
@@ -50,6 +64,7 @@ def words(agent: Agent) -> dict[str, Any]:
     return {
         "cluster": memory.cluster,
         "member": memory.member,
+        "place": memory.place,
         "boot": agent.boot,
         "data": memory.told_data,
         "incarnation": memory.incarnation,

@@ -37,6 +37,7 @@ class Volume:
 
     cluster: str
     member: str
+    place: str
     memory: Memory
     log: Log = field(default_factory=list)
     system_id: str = ""
@@ -54,8 +55,9 @@ class Volume:
     kept: list[Log] = field(default_factory=list)  # pieces of log that lie aside, oldest first
 
     @classmethod
-    def empty(cls, cluster: str, member: str) -> Volume:
-        return cls(cluster=cluster, member=member, memory=Memory(cluster=cluster, member=member))
+    def empty(cls, cluster: str, member: str, place: str) -> Volume:
+        memory = Memory(cluster=cluster, member=member, place=place)
+        return cls(cluster=cluster, member=member, place=place, memory=memory)
 
     @property
     def position(self) -> Position:
@@ -68,7 +70,7 @@ class Volume:
 
     def lose(self) -> None:
         """The disk is replaced by an empty one."""
-        self.memory = Memory(cluster=self.cluster, member=self.member)
+        self.memory = Memory(cluster=self.cluster, member=self.member, place=self.place)
         self.kept = []
         self.lose_data()
 
