@@ -152,7 +152,7 @@ crds: venv ## Generate crds/ from the models
 
 lock: venv ## Resolve the requirements anew, with hashes and without index addresses
 	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
-		--custom-compile-command "make lock" --extra build -o requirements.lock $(PYPROJECT)
+		--custom-compile-command "make lock" --extra build --extra client -o requirements.lock $(PYPROJECT)
 	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 		--custom-compile-command "make lock" --extra dev -o requirements-dev.lock $(PYPROJECT)
 

@@ -10,6 +10,7 @@ PACKAGES=(
     ca-certificates curl make python3 python3-venv git
     postgresql-15 haproxy                                    # tests marked postgres and haproxy
     prometheus                                               # promtool, for the alert rules of stack/monitoring
+    php-cli php-pgsql                                        # the PHP class of clients/php, marked postgres too
     debootstrap iproute2 procps util-linux                   # the lab
 )
 [ $# -gt 0 ] && PACKAGES=("$@")

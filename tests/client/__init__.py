@@ -1,0 +1,1 @@
+"""The helpers for applications, in Python and in PHP."""
