@@ -12,6 +12,7 @@ PACKAGES=(
     prometheus                                               # promtool, for the alert rules of stack/monitoring
     php-cli php-pgsql                                        # the PHP class of clients/php, marked postgres too
     debootstrap iproute2 procps util-linux                   # the lab
+    chromium                                                 # the dashboard, in tests/lab
 )
 [ $# -gt 0 ] && PACKAGES=("$@")
 

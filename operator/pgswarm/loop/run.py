@@ -11,14 +11,16 @@ import os
 import signal
 import socket
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import anyio
 from loguru import logger
 
 from pgswarm import logs
+from pgswarm.core.wish import Answered
 from pgswarm.errors import Again, Refused
-from pgswarm.loop import api
+from pgswarm.loop import api, dashboard
 from pgswarm.loop.house import House, Identity
 from pgswarm.loop.observe import Images
 from pgswarm.loop.show import status_of_house
@@ -59,7 +61,23 @@ async def run(options: Options) -> None:
         listener = await door.listen("0.0.0.0", options.port)
         answers = api.handlers(secret, house.report, lambda: status_of_house(house), farewell)
         tasks.start_soon(door.serve, listener, answers)
+        tasks.start_soon(dashboard.run, house, partial(_switched, house))
         tasks.start_soon(house.run)
+
+
+async def _switched(house: House, cluster: str, to: str) -> Answered:
+    """A switchover that somebody asked for in the dashboard."""
+    from pgswarm.loop import wishing  # late: it builds houses by this module
+
+    return await wishing.spoken(
+        house.records,
+        cluster,
+        "switchover",
+        to,
+        (),
+        by=f"the dashboard on {house.identity.node_name}",
+        seconds=dashboard.SWITCH,
+    )
 
 
 async def build(options: Options) -> House:

@@ -66,6 +66,7 @@ class Reply:
     body: bytes | str
     status: int = 200
     kind: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,12 +207,13 @@ async def _handled(call: Call, handlers: Handlers) -> Reply | Lines:
 
 def _whole(reply: Reply, *, is_short: bool) -> bytes:
     body = reply.body.encode() if isinstance(reply.body, str) else reply.body
-    return _head(reply.status, reply.kind, len(body)) + (b"" if is_short else body)
+    return _head(reply.status, reply.kind, len(body), reply.headers) + (b"" if is_short else body)
 
 
-def _head(status: int, kind: str, length: int | None = None) -> bytes:
+def _head(status: int, kind: str, length: int | None = None, more: tuple[tuple[str, str], ...] = ()) -> bytes:
     """Without a length the answer ends with the connection."""
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", f"Content-Type: {kind}", "Connection: close"]
+    lines += [f"{name}: {value}" for name, value in more]
     if length is not None:
         lines.append(f"Content-Length: {length}")
     return "\r\n".join([*lines, "", ""]).encode()
