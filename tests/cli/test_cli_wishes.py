@@ -32,6 +32,13 @@ def test_a_pause_says_first_what_it_means_and_a_dry_run_asks_nobody() -> None:
     assert "a primary that is lost is missed until somebody resumes" in ran.stdout
 
 
+def test_a_fence_teaches_what_insists_and_how_it_is_taken_back() -> None:
+    command = [sys.executable, "-c", "from pgswarm.cli import main; main()", "fence", "--help"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    for words in ("unfence", "--with-fewer-copies", "--even-if-nobody-can-follow", "Exit code 0: it is stopped"):
+        assert words in " ".join(ran.stdout.split())
+
+
 @pytest.mark.parametrize("verb", ["switchover", "failover"])
 def test_the_help_says_what_is_lost_and_how_it_ends(verb: str) -> None:
     command = [sys.executable, "-c", "from pgswarm.cli import main; main()", verb, "--help"]

@@ -13,11 +13,13 @@ from pgswarm.sim.mutants import Patch
 from pgswarm.sim.play import Play, perform
 from tests.sim import undoing as undo
 from tests.sim import undoing_grants as grants_undo
+from tests.sim import undoing_words as words_undo
 from tests.sim.scenarios import (
     arming_hole,
     ballots,
     crashes,
     departures,
+    fenced,
     grants,
     partition_heals,
     paused,
@@ -240,6 +242,20 @@ UNDONE = (
         rule="a pause keeps no reign that has ended",
         undo=undo.a_pause_holds_what_has_begun, scenario=paused.a_pause_in_the_middle_of_a_switchover,
         shows="not within",
+    ),
+    Undone(
+        rule="a fence takes effect once nobody counts on the member",
+        undo=words_undo.who_is_fenced_is_stopped_at_once,
+        scenario=fenced.a_fence_waits_until_nobody_counts_on_the_member,
+        shows="not: it is let go",
+    ),
+    Undone(
+        rule="who is fenced is not elected",
+        undo=words_undo.who_is_fenced_is_elected, scenario=fenced.a_fence_waits_until_nobody_counts_on_the_member,
+    ),
+    Undone(
+        rule="who is fenced is not counted anew",
+        undo=words_undo.who_is_fenced_is_counted, scenario=fenced.a_standby_is_fenced,
     ),
     Undone(
         rule="who is to leave counts until another does",

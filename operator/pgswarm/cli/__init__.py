@@ -14,7 +14,20 @@ from typing import Annotated
 
 import typer
 
-from pgswarm.cli import agents, apply, begin, cluster, documents, failures, history, maintenance, pause, reach, wishes
+from pgswarm.cli import (
+    agents,
+    apply,
+    begin,
+    cluster,
+    documents,
+    failures,
+    fence,
+    history,
+    maintenance,
+    pause,
+    reach,
+    wishes,
+)
 
 app = typer.Typer(
     name="pgswarm",
@@ -31,6 +44,7 @@ cluster.declare(app)
 wishes.declare(app)
 pause.declare(app)
 maintenance.declare(app)
+fence.declare(app)
 history.declare(app)
 reach.declare(app)
 agents.declare(app)

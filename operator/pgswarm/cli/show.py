@@ -66,6 +66,7 @@ def status(one: Status, *, wide: bool = False) -> Group:
     if one.answer and one.answer != one.last_change:
         lines.append(_fact("answer", one.answer))
     lines += [_fact("node", text) for text in one.maintenance]
+    lines += [_fact("fence", text) for text in one.fences]
     if one.document:
         lines.append(_fact("document", one.document))
     if one.leader:

@@ -12,6 +12,7 @@ same orders.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pgswarm.core import granting, switchover
@@ -63,6 +64,8 @@ def health(world: World, record: Record, now: float) -> Health:
     if report.postgres is Postgres.STOPPING and since is not None and now - since < SHUTDOWN:
         # It still sends what it has. Whoever promised now would miss the rest, and the old primary be rewound for it.
         return Health(lost=False, coming=True, reason=f"PostgreSQL of {name} is shutting down")
+    if record.keeps_down(name) and report.postgres is Postgres.STOPPED:
+        return Health(lost=True, coming=False, reason=str(record.fence(name)))
     if report.postgres in (Postgres.CRASHED, Postgres.STOPPED, Postgres.STOPPING):
         return Health(lost=True, coming=False, reason=f"PostgreSQL of {name} is {report.postgres.value}")
     if report.serving is Serving.PRIMARY:
@@ -97,6 +100,8 @@ def ballot(world: World, record: Record, primary: Health, now: float) -> Plan:
         if (name != record.primary or fenced) and name not in promised and report.data is Data.READY
     ]
     others = [name for name in (*fit, *askable) if name != record.primary]
+    if others and not fenced and all(record.fence(member_of(name)) for name in others):
+        return Plan(waits=(f"no failover: {primary.reason}; {_behind_fences(record, others)}",), again=1.0)
     if askable and (fenced or len(others) >= needed):
         # A primary that fenced itself for an undecided term is asked too: its word is a quorum by itself.
         return Plan(
@@ -118,7 +123,8 @@ def ballot(world: World, record: Record, primary: Health, now: float) -> Plan:
         text = f"no failover: {found} is off the line of the record's history; a person must look"
         return Plan(waits=(text,), again=2.0)
     wish = record.wished(world.wall)
-    if may_resume(world, record, now) and (wish is None or wish.kind != "failover"):
+    goes_on = may_resume(world, record, now) and not record.keeps_down(record.primary_member)
+    if goes_on and (wish is None or wish.kind != "failover"):
         return Plan(waits=(f"{primary.reason}; no successor can be had, so it is to resume term {record.term}",))
     missing = [
         f"{member_of(name)} ({world.gone(member_of(name), now) or _why_not(world, record, name)})"
@@ -185,6 +191,8 @@ def _elect(world: World, record: Record, fit: dict[Incarnation, MemberReport], t
     position = fit[winner].position
     if position is None:
         return NOTHING
+    if winner != record.primary and record.fence(member_of(winner)) is not None:
+        return Plan(waits=(f"no failover: {primary.reason}; {_behind_fences(record, [winner])}",), again=1.0)
     wanted = f"{wish}: " if wish is not None else ""
     reason = f"{wanted}{primary.reason}; {member_of(winner)} is furthest at {position} of {len(fit)} that promised"
     return decision(world, record, winner, position, term, reason)
@@ -218,6 +226,12 @@ def decision(
         **changes,
     )
     return Plan(steps=(WriteRecord(record=successor, reason=reason),))
+
+
+def _behind_fences(record: Record, names: Iterable[Incarnation]) -> str:
+    """Who would have to follow and may not, and what to do about it."""
+    said = (f"{record.fence(member_of(name))}: `pgswarm unfence {member_of(name)}` lets it follow" for name in names)
+    return "; ".join(said)
 
 
 def _claimed(world: World, record: Record, now: float) -> dict[Incarnation, MemberReport]:

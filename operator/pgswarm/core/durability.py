@@ -10,7 +10,8 @@ next is thought about (PROTOCOL, 'Moving claim and sync'):
   order of that very revision: then the claim, by compare-and-set on that same revision (C1, C3).
 - one change of sync alters either k or one name, never both (C6).
 
-A member that is to leave (`departures`) is let go as if it were gone, once another that shall stay is counted.
+A member that is to leave (`departures`) or to be fenced (`fencing`) is let go as if it were gone, once another that
+shall stay is counted.
 
 With `required` the same, but a primary without a standby waits for a name that nobody bears, in place of going on
 alone: the claim may shrink to it, its sync never to nothing. With `async` nobody is waited for at all (`granting`).
@@ -61,7 +62,11 @@ def moves(world: World, record: Record, now: float) -> Plan:
     if primary.heeded is None or primary.heeded[0] != record.term:
         return NOTHING
     leaves = let_go(world, record, now)
-    streaming = [name for name in standbys(world, record, primary, now) if member_of(name) != leaves]
+    streaming = [
+        name
+        for name in standbys(world, record, primary, now)
+        if member_of(name) != leaves and record.fence(member_of(name)) is None
+    ]
     leaving = {one.member for one in departures(world, record)}
     streaming.sort(key=lambda name: member_of(name) in leaving)  # who stays is counted before who is to leave
     counted = [name for name in record.claim.members if name != record.primary]
@@ -95,23 +100,32 @@ def standbys(world: World, record: Record, primary: MemberReport, now: float) ->
 
 
 def let_go(world: World, record: Record, now: float) -> str | None:
-    """The member that claim and sync are to do without from now on, because it is to leave and may; one at a time."""
+    """The member that claim and sync are to do without from now on, because it is to go and may; one at a time."""
     for departure in departures(world, record)[:1]:
         if departure.member != record.primary_member and not held_back(world, record, departure.member, now):
             return departure.member
+    for fence in record.fences if record.paused(world.wall) is None else ():
+        if fence.member == record.primary_member or not record.counts(fence.member):
+            continue
+        if fence.fewer_copies or not held_back(world, record, fence.member, now):
+            return fence.member
     return None
 
 
 def held_back(world: World, record: Record, member: str, now: float) -> str:
-    """Why this member, which is to leave, cannot be done without yet; empty if it can.
+    """Why this member, which is to leave or to be fenced, cannot be done without yet; empty if it can.
 
     Another standby of those that the document wants must be counted first. Where it wants none, the primary goes on
     alone.
     """
     wanted = [one.name for one in world.document.instances()] if world.document else list(record.members)
     others = [name for name in wanted if name not in (member, record.primary_member)]
-    if not others:
+    leaves = any(one.member == member for one in departures(world, record))
+    if not others and (leaves or record.fence(member) is None):
         return ""
+    others = [name for name in others if record.fence(name) is None]
+    if not others:
+        return f"it is the only copy beside that of {record.primary_member}"
     primary = world.present(record.primary_member, now)
     if primary is None:
         return world.gone(record.primary_member, now) or "the primary is not there"
@@ -170,7 +184,10 @@ def _from_two(
         return _write(record, reason, claim=Claim(members=(record.primary, *names), r=2), sync=Sync(k=1, names=names))
     if not alive:
         resting = alone(world.document)
-        if resting.k and not any(_is_renewed(world, record, name, now) for name in counted):
+        gives_way = let_go(world, record, now)
+        if resting.k and not any(
+            _is_renewed(world, record, name, now) or member_of(name) == gives_way for name in counted
+        ):
             return Plan(waits=(f"writes wait: {_members(lost)} gone, and durability is required",))
         then = "writes wait until it is back" if resting.k else f"{record.primary_member} goes on alone"
         reason = f"{_gone(world, record, lost)}: {then}"
@@ -178,8 +195,7 @@ def _from_two(
     gone = [name for name in record.sync.names if name in lost]
     if gone:
         kept = tuple(name for name in record.sync.names if name != gone[0])
-        is_to_leave = any(one.member == member_of(gone[0]) for one in departures(world, record))
-        what = "is to leave" if is_to_leave else "is gone"
+        what = _why_let_go(world, record).get(member_of(gone[0]), "is gone")
         reason = f"{member_of(gone[0])} {what}: commits wait for {_members(kept)} instead"
         return _write(record, reason, sync=Sync(k=1, names=kept))
     if set(record.sync.names) != set(counted):
@@ -267,10 +283,16 @@ def _write(record: Record, reason: str, **changes: object) -> Plan:
 
 def _gone(world: World, record: Record, lost: Iterable[Incarnation]) -> str:
     """Who is not waited for any more, and why: `b gone`, or `b is to leave`."""
-    leaving = {one.member for one in departures(world, record)}
-    leave = [name for name in lost if member_of(name) in leaving]
-    gone = [name for name in lost if name not in leave]
-    return ", ".join([f"{_members(gone)} gone"] * bool(gone) + [f"{_members(leave)} is to leave"] * bool(leave))
+    going = _why_let_go(world, record)
+    gone = [name for name in lost if member_of(name) not in going]
+    said = [f"{name} {going[name]}" for name in sorted({member_of(name) for name in lost} & set(going))]
+    return ", ".join([*[f"{_members(gone)} gone"] * bool(gone), *said])
+
+
+def _why_let_go(world: World, record: Record) -> dict[str, str]:
+    """Members that are done without because somebody wants it so, and what becomes of them."""
+    fenced = {fence.member: "is to be fenced" for fence in record.fences}
+    return {**fenced, **{one.member: "is to leave" for one in departures(world, record)}}
 
 
 def _members(names: Iterable[Incarnation]) -> str:

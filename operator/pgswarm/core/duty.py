@@ -102,6 +102,8 @@ def duty(facts: Facts, now: float) -> Action:
             return _obtain_data(facts)
         case Data.READY:
             order = memory.bound
+            if memory.order is not None and memory.order.fenced:
+                return _stay_down(facts)
             if order is None:
                 return _be_fenced(facts, now)
             if facts.postgres is Postgres.STOPPING:
@@ -127,6 +129,7 @@ def still_serves(action: Action, memory: Memory) -> bool:
                 and order.role == "standby"
                 and (order.primary, order.term) == (upstream.primary, upstream.term)
                 and not order.counted
+                and not order.fenced
             )
         case _:
             return False
@@ -168,9 +171,21 @@ def _leave_alone(facts: Facts) -> Action:
     return Rest(reason=text, problem=Problem(code="foreign-data", text=text))
 
 
+def _stay_down(facts: Facts) -> Action:
+    """A person's fence (core/fencing): PostgreSQL stays stopped, with an operator or without, promised or not."""
+    why = "fenced by a person's word"
+    if facts.postgres in (Postgres.RUNNING, Postgres.STARTING):
+        return Stop(reason=why)
+    if facts.postgres is Postgres.STOPPED and facts.closed and not facts.settled:
+        return Settle(reason=f"{why}: shut down")
+    return Rest(reason=f"{why}: `pgswarm unfence` lets it go on")
+
+
 def _obtain_data(facts: Facts) -> Action:
     memory = facts.memory
     order = memory.bound
+    if memory.order is not None and memory.order.fenced:
+        return Rest(reason="no data here, and fenced by a person's word")
     if order is None:
         return Rest(reason="no data here, and no order that holds")
     if not facts.heeded:

@@ -120,6 +120,8 @@ def _candidate(world: World, record: Record, health: ballot.Health, member: str,
 
 def _hindrance(record: Record, report: MemberReport) -> str | None:
     """What keeps it from being anybody's successor, whatever the primary does."""
+    if (fence := record.fence(report.member)) is not None:
+        return f"{fence}: `pgswarm unfence {report.member}`"
     if report.problem is not None:
         return report.problem.text
     if report.progress is not None:

@@ -1,9 +1,9 @@
 """The operator's own wish: another primary, because this one has to go.
 
-A primary that the document no longer names, or whose node is drained or under maintenance, is to hand over before it
-is stopped. The way is the one and only, `switchover`; here is only who is to follow, and the wish for it, written into
-the record like a person's, so that every operator goes on with it and `status` tells. It is written when it can be
-fulfilled at once, and not while a person has a wish: theirs comes first.
+A primary that the document no longer names, that is to be fenced, or whose node is drained or under maintenance, is to
+hand over before it is stopped. The way is the one and only, `switchover`; here is only who is to follow, and the wish
+for it, written into the record like a person's, so that every operator goes on with it and `status` tells. It is
+written when it can be fulfilled at once, and not while a person has a wish: theirs comes first.
 
 A hand-over that came to nothing has cost the writers some seconds. So it is not tried again before the time of the wish
 is over, however soon it was answered. Whoever has another reason calls `wished`.
@@ -36,7 +36,10 @@ def begun(world: World, record: Record, now: float) -> Plan:
     heirs = [
         name
         for name in record.members
-        if name not in leaving and not is_drained(world, record, name) and record.maintained(name) is None
+        if name not in leaving
+        and not is_drained(world, record, name)
+        and record.maintained(name) is None
+        and record.fence(name) is None
     ]
     return wished(world, record, why, heirs, now)
 
@@ -85,6 +88,8 @@ def _has_to_go(world: World, record: Record) -> str:
     for departure in departures(world, record):
         if departure.member == name:
             return f"{name} is to leave ({departure.reason})"
+    if (fence := record.fence(name)) is not None and not fence.no_primary:
+        return f"{name} is to be fenced by {fence.by}"
     place = record.place(name)
     if is_drained(world, record, name) and place is not None:
         return f"{name} is on {place.node_name}, which is drained"

@@ -58,7 +58,8 @@ def succession(world: World, record: Record, primary: Health, now: float) -> Pla
     """The next thing to do about a lost primary that wrote under a grant."""
     name = record.primary_member
     own = world.present(name, now)
-    if own is not None and may_resume(world, record, now) and not _hangs(world, own, now):
+    resumes = may_resume(world, record, now) and not record.keeps_down(name)
+    if own is not None and resumes and not _hangs(world, own, now):
         return Plan(waits=(f"{primary.reason}; it is to resume term {record.term}, for that loses nothing",), again=0.2)
     if record.grant is Grant.ASKED:
         said = granting.moves(world, record, now)
@@ -218,11 +219,13 @@ def _hangs(world: World, own: MemberReport, now: float) -> bool:
 
 
 def _reachable(world: World, record: Record, now: float) -> dict[Incarnation, MemberReport]:
-    """Every other member of this system that has data and can be talked to."""
+    """Every other member of this system that has data and can be talked to, and is not fenced."""
     found = {}
     for member in record.members:
         report = world.present(member, now)
         if member == record.primary_member or report is None or report.incarnation is None:
+            continue
+        if record.fence(member) is not None:
             continue
         if record.is_held_by(report, report.incarnation) and report.data is Data.READY:
             found[report.incarnation] = report

@@ -44,7 +44,9 @@ def missing(world: World, record: Record, now: float) -> tuple[Missing, ...]:
     for name in record.claim.members:
         member = member_of(name)
         report, last = world.present(member, now), world.report(member)
-        if report is not None and record.is_held_by(report, name):
+        if record.fence(member) is not None:
+            why = "it is fenced"
+        elif report is not None and record.is_held_by(report, name):
             if not report.settled or ballot.is_on_the_line(report, record):
                 continue
             why = "its log is off the line of the record's history"
@@ -63,6 +65,7 @@ def accepted(world: World, record: Record, wish: Wish, now: float) -> Plan:
         if (report := world.present(member, now)) is not None
         and report.incarnation is not None
         and record.is_held_by(report, report.incarnation)
+        and record.fence(member) is None
     }
     unnamed = [one for one in missing(world, record, now) if one.member not in wish.dead]
     if unnamed:

@@ -39,6 +39,7 @@ class Order(Message):
     counted: bool = Field(default=False, description="named in claim or sync: never re-seed from this order")
     claim: Claim | None = Field(default=None, description="who must be asked before a reign is resumed (law 5)")
     sync: Sync = Sync()
+    fenced: bool = Field(default=False, description="a person's word: PostgreSQL is stopped, and stays so")
     grant: bool = Field(default=False, description="write only while a grant is held")
     timeline: int = Field(ge=1, description="the timeline that this term writes")
     lineage: tuple[Reign, ...]
@@ -141,6 +142,7 @@ def order_for(cluster: str, record: Record, member: str) -> Order:
         counted=record.counts(member),
         claim=record.claim,
         sync=record.sync,
+        fenced=record.keeps_down(member),
         grant=record.grant is not Grant.NONE,
         timeline=record.timeline,
         lineage=record.lineage,

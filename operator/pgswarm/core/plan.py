@@ -12,8 +12,9 @@ from the record as it is and never wait for what it will be.
     raise        a needless ballot left promises behind
     grow         the record learns of the system and of new members
     grant        by which rule the primary may write: quorum, or a grant
-    durability   claim and sync move towards what the standbys allow, and do without who is to leave
+    durability   claim and sync move towards what the standbys allow, and do without who is to leave or to be fenced
     retirement   a member that the document no longer names leaves the record
+    fences       which have not taken effect yet, and why
     restart      a person wants members restarted: one at a time, the primary last
     handover     a primary that has to go, or whose node is drained: another one is wished for
     switchover   the primary is well, and another is wished for
@@ -34,6 +35,7 @@ from pgswarm.core import (
     bootstrap,
     durability,
     editions,
+    fencing,
     granting,
     handover,
     lapse,
@@ -125,6 +127,7 @@ def _record_rules(world: World, record: Record, now: float) -> Plan:
         granting.moves,
         durability.moves,
         retirement.ended,
+        fencing.pending,
         restarting.begun,
         handover.begun,
         switchover.begun,
@@ -142,7 +145,7 @@ def _record_rules(world: World, record: Record, now: float) -> Plan:
 def _accepting_loss(world: World, record: Record, wish: Wish, now: float) -> Plan:
     """A ballot has found no way without loss, and a person accepts it, unless the primary itself is to come back."""
     name = record.primary_member
-    if ballot.may_resume(world, record, now) and name not in wish.dead:
+    if ballot.may_resume(world, record, now) and name not in wish.dead and not record.keeps_down(name):
         return _answer(record, f"{wish} refused: {name} can be reached and is to resume; name it dead if it cannot")
     return loss.accepted(world, record, wish, now)
 

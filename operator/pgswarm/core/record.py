@@ -19,7 +19,7 @@ from pgswarm.core.base import Value
 from pgswarm.core.claim import Claim, Incarnation, Sync, member_of
 from pgswarm.core.reports import Data, MemberReport
 from pgswarm.core.wal import Reign, show_lsn
-from pgswarm.core.wish import Answered, Maintenance, Pause, Wish
+from pgswarm.core.wish import Answered, Fence, Maintenance, Pause, Wish
 
 LOSSES_KEPT = 5
 """Failovers with loss that the record remembers."""
@@ -91,6 +91,7 @@ class Record(Value):
     wish: Wish | None = Field(default=None, description="what a person asked for in this term and nobody has answered")
     answered: Answered | None = Field(default=None, description="what came of the last wish that is over")
     maintenance: tuple[Maintenance, ...] = Field(default=(), description="nodes whose members shall not be primary")
+    fences: tuple[Fence, ...] = Field(default=(), description="members whose PostgreSQL is to be stopped and stay so")
     pause: Pause | None = Field(default=None, description="nothing is changed but what a running reign needs")
 
     @model_validator(mode="after")
@@ -144,6 +145,17 @@ class Record(Value):
         """Is this member's node under maintenance?"""
         place = self.place(member)
         return next((one for one in self.maintenance if place is not None and one.node_id == place.node_id), None)
+
+    def fence(self, member: str) -> Fence | None:
+        """The fence that a person has put this member behind."""
+        return next((fence for fence in self.fences if fence.member == member), None)
+
+    def keeps_down(self, member: str) -> bool:
+        """Does its order say that its PostgreSQL stays stopped? A fence waits until nobody counts on the member."""
+        fence = self.fence(member)
+        if fence is None:
+            return False
+        return fence.no_primary if member == self.primary_member else not self.counts(member)
 
     def paused(self, wall: float) -> Pause | None:
         """The pause that holds at `wall` (seconds since the epoch)."""

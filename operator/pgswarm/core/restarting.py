@@ -33,7 +33,11 @@ def asked(world: World, record: Record, member: str | None) -> dict[str, Restart
     if isinstance(world.swarm, Unknown):
         return f"Swarm cannot be observed: {world.swarm.why}"
     found = {}
+    if member is not None and (fence := record.fence(member)) is not None:
+        return f"{fence}; `pgswarm unfence {member}` first"
     for name in record.members if member is None else (member,):
+        if record.fence(name) is not None:
+            continue
         service = _service(world, world.swarm, name)
         if service is None:
             return f"there is no service of {name} yet"

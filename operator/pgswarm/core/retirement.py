@@ -87,6 +87,7 @@ def _left(record: Record, departure: Departure) -> Plan:
     changed = record.amended(
         reason,
         places=tuple(one for one in record.places if one != place),
+        fences=tuple(one for one in record.fences if one.member != place.member),
         departed=(*known, place)[-DEPARTED_KEPT:],
     )
     return Plan(steps=(WriteRecord(record=changed, reason=reason),))

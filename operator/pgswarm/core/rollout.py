@@ -18,5 +18,9 @@ from pgswarm.core.world import World
 def may_adopt(world: World, record: Record, digest: str, now: float) -> bool:
     """Would everybody who is there, and runs with other settings, run with these?"""
     reports = [world.present(member, now) for member in record.members]
-    there = [report for report in reports if report is not None and report.data is Data.READY]
+    there = [
+        report
+        for report in reports
+        if report is not None and report.data is Data.READY and not record.keeps_down(report.member)
+    ]
     return all(not report.settings_digest or digest in (report.settings_digest, report.tried) for report in there)

@@ -19,7 +19,7 @@ from pgswarm.core.chronicle import Event
 from pgswarm.core.claim import Claim, application_name, member_of
 from pgswarm.core.explain import Explanation, explained
 from pgswarm.core.record import Grant, Place, Record
-from pgswarm.core.reports import Data, Kept, MemberReport, Progress, Role, RouterReport, Serving
+from pgswarm.core.reports import Data, Kept, MemberReport, Postgres, Progress, Role, RouterReport, Serving
 from pgswarm.core.wal import show_lsn
 from pgswarm.core.world import Unknown, World
 
@@ -96,6 +96,7 @@ class Status(Message):
     answer: str = Field(default="", description="what came of the last wish")
     paused: str = Field(default="", description="who wants nothing changed, and why; empty if nobody does")
     maintenance: tuple[str, ...] = Field(default=(), description="nodes that are worked on, and who says so")
+    fences: tuple[str, ...] = Field(default=(), description="members that stay stopped, and who says so")
     explanation: Explanation = Field(default=Explanation(), description="why it is so; drawn by `pgswarm explain`")
 
 
@@ -139,6 +140,7 @@ def status_of(
         answer=record.answered.text if record and record.answered else "",
         paused=str(pause) if pause else "",
         maintenance=tuple(str(one) for one in record.maintenance) if record else (),
+        fences=tuple(str(one) for one in record.fences) if record else (),
         explanation=explained(world, record, plan, now) if record else Explanation(),
     )
 
@@ -209,12 +211,14 @@ def _member(world: World, record: Record | None, name: str, now: float) -> Membe
     report = world.report(name)
     if gone is not None or report is None:
         why = gone or "not heard yet"
-        expected = record is not None and record.maintained(name) is not None and name != record.primary_member
+        fenced = record is not None and record.fence(name) is not None
+        expected = fenced or (record is not None and record.maintained(name) is not None)
+        expected = expected and record is not None and name != record.primary_member
         last = str(report.position) if report and report.position else ""
         return MemberStatus(
             name=name,
             node=node,
-            state="maintenance" if expected else "gone" if report else "not heard",
+            state=("fenced" if fenced else "maintenance") if expected else "gone" if report else "not heard",
             counted=counted,
             position=last,
             problem="" if expected else f"{why}; {trouble}" if trouble else why,
@@ -223,7 +227,7 @@ def _member(world: World, record: Record | None, name: str, now: float) -> Membe
         name=name,
         node=node,
         role=report.role.value,
-        state=_state(report),
+        state=_state(report, record),
         counted=counted,
         position=f"{show_lsn(report.position.lsn)} tl {report.position.timeline}" if report.position else "",
         lag=report.lag,
@@ -259,7 +263,9 @@ def _kept(one: Kept) -> str:
     )
 
 
-def _state(report: MemberReport) -> str:
+def _state(report: MemberReport, record: Record | None) -> str:
+    if record is not None and record.keeps_down(report.member):
+        return "fenced" if report.postgres in (Postgres.STOPPED, Postgres.CRASHED) else "is being fenced"
     if report.progress is not None:
         return _in_percent(report.progress)
     if report.data is not Data.READY:

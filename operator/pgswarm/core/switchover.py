@@ -91,6 +91,8 @@ def refused(world: World, record: Record, wish: Wish, primary: MemberReport, now
         return f"there is no member {wish.to}; there is: {', '.join(record.members)}"
     if wish.to is not None and (maintenance := record.maintained(wish.to)) is not None:
         return f"{wish.to} is on {maintenance.node_name}, which is under maintenance"
+    if wish.to is not None and (fence := record.fence(wish.to)) is not None:
+        return f"{fence}; `pgswarm unfence {wish.to}` first"
     if not record.is_held_by(primary, record.primary):
         return f"{record.primary_member} does not hold the primary's data any more"
     if _streaming(world, record, wish, primary, now):
@@ -127,14 +129,20 @@ def decided(world: World, record: Record, now: float) -> Plan | Incarnation | No
     return None
 
 
-def preference(world: World, record: Record, member: str) -> tuple[bool, bool, int]:
-    """Whom to take among equals, the least first: not where a node is under maintenance, nor where Swarm's Raft leader
-    is, then as the document lists them.
+def preference(world: World, record: Record, member: str) -> tuple[bool, bool, bool, int]:
+    """Whom to take among equals, the least first: not who is fenced, nor where a node is under maintenance, nor where
+    Swarm's Raft leader is, then as the document lists them.
     """
     place = record.place(member)
     on_leader = place is not None and place.node_id == world.raft_leader
     maintained = record.maintained(member) is not None
-    return maintained, on_leader, record.members.index(member) if member in record.members else len(record.members)
+    fenced = record.fence(member) is not None
+    return (
+        fenced,
+        maintained,
+        on_leader,
+        record.members.index(member) if member in record.members else len(record.members),
+    )
 
 
 def _candidates(
@@ -147,6 +155,7 @@ def _candidates(
         if report is None or report.incarnation is None or member == record.primary_member:
             continue
         can = record.is_held_by(report, report.incarnation) and report.promised <= term
+        can = can and record.fence(member) is None
         if can and wish.to in (None, member) and _counts(world, record, report.incarnation):
             found.append((report.incarnation, report))
     return sorted(found, key=lambda one: (one[1].promised < term, *preference(world, record, member_of(one[0]))))
@@ -168,7 +177,11 @@ def _routers_that_send(world: World, record: Record) -> list[str]:
 
 def _streaming(world: World, record: Record, wish: Wish, primary: MemberReport, now: float) -> list[Incarnation]:
     """Who might follow, counted yet or not."""
-    return [name for name in standbys(world, record, primary, now) if wish.to in (None, member_of(name))]
+    return [
+        name
+        for name in standbys(world, record, primary, now)
+        if wish.to in (None, member_of(name)) and record.fence(member_of(name)) is None
+    ]
 
 
 def _unheard(world: World, record: Record, wish: Wish, now: float) -> list[str]:

@@ -42,7 +42,7 @@ def orders(world: World, record: Record, now: float) -> Plan:
     for member in sorted(record.members, key=lambda name: name != record.primary_member):
         report = world.present(member, now)
         if report is None:
-            if member != record.primary_member and record.maintained(member) is None:
+            if member != record.primary_member and not (record.maintained(member) or record.fence(member)):
                 waits.append(world.gone(member, now) or f"{member} is not there")
             continue
         message, digest = to_member(world.cluster, decided, document, contacts, member, report.boot, adopt=adopt)

@@ -10,7 +10,7 @@ Who fulfils it: `switchover`, `loss` and `restarting`; `plan` asks them. The ope
 primary which has to go hands over first (`handover`): it goes the same way.
 
 A *pause* is no wish, because it has no end of its own: it is a state that a person puts the cluster into (`pausing`).
-Nor is *maintenance*, into which a person puts a node.
+Nor is *maintenance*, into which a person puts a node, or a *fence*, behind which a person puts a member (`fencing`).
 """
 
 from __future__ import annotations
@@ -100,3 +100,17 @@ class Maintenance(Value):
 
     def __str__(self) -> str:
         return f"{self.node_name} is under maintenance, says {self.by}"
+
+
+class Fence(Value):
+    """A person's word that PostgreSQL of a member is stopped and stays so; what that means is `fencing`."""
+
+    member: str
+    by: str = Field(default="somebody", description="who asked, for people")
+    why: str = Field(default="", description="for people")
+    since: float = Field(description="seconds since the epoch, for people")
+    fewer_copies: bool = Field(default=False, description="also where nobody can be counted in its place")
+    no_primary: bool = Field(default=False, description="also where nobody can follow it: then nobody serves")
+
+    def __str__(self) -> str:
+        return f"{self.member} is fenced by {self.by}" + (f" ({self.why})" if self.why else "")

@@ -15,6 +15,7 @@ from pgswarm.core.proposal import Kind, Proposal, propose
 from pgswarm.core.record import Record
 from pgswarm.core.stored import Stored
 from pgswarm.core.wish import Answered, Restart, Wish
+from pgswarm.core.world import World
 from pgswarm.errors import Again, Conflict, Refused
 from pgswarm.loop import ask, shelf
 from pgswarm.loop.once import PATIENCE
@@ -33,6 +34,13 @@ TRIES = 5
 
 async def look(options: Options, cluster: str | None, kind: Kind, to: str | None, dead: tuple[str, ...]) -> Proposal:
     """What the wish would do now. Refused if there is no such cluster, or not just one and none was named."""
+    world, record = await seen(options, cluster)
+    known = await _last_known(options, world.cluster) if kind == "accept-loss" else {}
+    return propose(world, record, kind, to, dead, anyio.current_time(), known=known)
+
+
+async def seen(options: Options, cluster: str | None) -> tuple[World, Record]:
+    """A cluster as an operator would see it now, and its record. Refused if there is none, or not just one."""
     house = await build(options)
     async with anyio.create_task_group() as tasks:
         await house.look_once(tasks, PATIENCE)
@@ -42,8 +50,7 @@ async def look(options: Options, cluster: str | None, kind: Kind, to: str | None
     if not isinstance(world.record, Record):
         why = getattr(world.record, "why", "it has none yet")
         raise Refused(f"{world.cluster}: the record cannot be read: {why}")
-    known = await _last_known(options, world.cluster) if kind == "accept-loss" else {}
-    return propose(world, world.record, kind, to, dead, anyio.current_time(), known=known)
+    return world, world.record
 
 
 async def _last_known(options: Options, cluster: str) -> dict[str, str]:

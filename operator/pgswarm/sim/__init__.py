@@ -21,7 +21,7 @@ the router's shell (`router`). What is played: PostgreSQL, Swarm, the network, d
     ledger      the onlooker: S1-S7 · losses: what may be missing, because the record or a person says so
     site        all of it put together · founding: how it begins
     faults      what goes wrong, by name and by chance · wishes: what people ask for
-    edits       what people do to the document meanwhile
+    edits       what people do to the document meanwhile · hands: what they do to its members
     history     a seed's course, and L1, L2 · run: many of them
     play        the vocabulary of scenarios · mutants: histories with a rule undone
     transcript  the story

@@ -18,6 +18,7 @@ from pgswarm.core.grant import DRIFT
 from pgswarm.core.steps import SendGrant, title
 from pgswarm.sim.edits import Edits
 from pgswarm.sim.faults import THEMES, Faults
+from pgswarm.sim.hands import Hands
 from pgswarm.sim.ledger import Violation
 from pgswarm.sim.site import Shape, Site
 
@@ -118,7 +119,7 @@ class Life:
 
     def __init__(self, site: Site, theme: str) -> None:
         self.site, self.theme = site, theme
-        self.faults, self.edits = Faults(site), Edits(site)
+        self.faults, self.edits, self.hands = Faults(site), Edits(site), Hands(site)
         self.rested_after: float | None = None
 
     def trouble(self) -> None:
@@ -136,6 +137,7 @@ class Life:
             left -= pause
             self.faults.draw(self.theme)
             self.edits.maybe()
+            self.hands.maybe()
         self.faults.calm()
 
     def rest(self) -> None:

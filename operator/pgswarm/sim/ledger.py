@@ -102,6 +102,8 @@ class Ledger:
         self.claim_is_true()
 
     def _elected(self, before: Record, record: Record) -> None:
+        if record.primary != before.primary and before.fence(record.primary_member) is not None:
+            self.fail(f"{record.primary_member} is fenced, and begins term {record.term}")
         self.elections += 1
         self.site.count("failover")
         self.losses.note_election(before, record)

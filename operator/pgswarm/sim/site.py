@@ -19,6 +19,7 @@ from loguru import logger
 
 from pgswarm.core.record import Grant, Record
 from pgswarm.core.reports import Data, Role, Serving
+from pgswarm.core.reports import Postgres as State
 from pgswarm.core.spec import PostgresCluster
 from pgswarm.sim import calls, founding
 from pgswarm.sim import telling as told
@@ -314,18 +315,26 @@ class Site:
         record = self.record
         if record is None or self.document is None:
             return "there is no record"
+        # Who is to leave may be held back by a fence, as the only copy that is left.
+        held = [name for name in record.members if name not in self.wanted] if record.fences else []
+        down = [member for member in (*self.wanted, *held) if record.keeps_down(member)]
+        if risen := [one for one in down if not self._is_down(one)]:
+            return f"fenced, and PostgreSQL runs, or no agent does: {', '.join(risen)}"
+        up = [member for member in (*self.wanted, *held) if member not in down]
+        if down and len(up) == 1 and self.document.spec.durability == "required":
+            return ""  # a person has insisted: writes wait, and after a crash nobody is let in
         own = self.container(record.primary_member)
         serving, why = told.serving(own.agent) if own else (Serving.NONE, "no container")
         if own is None or serving is not Serving.PRIMARY:
             return f"{record.primary} does not serve: {why}"
-        for member in self.wanted:
+        for member in up:
             container = self.container(member)
             if container is None or container.agent.memory.data is not Data.READY:
                 return f"{member} has no data"
             agent = container.agent
             if member != record.primary_member and (agent.role is not Role.STANDBY or not agent.streaming):
                 return f"{member} does not stream ({agent.role.value}; {agent.why})"
-        if set(record.members) != set(self.wanted):
+        if set(record.members) != {*self.wanted, *held}:
             return f"the record has {', '.join(record.members)}"
         if elsewhere := told.misplaced(record, self.document):
             return elsewhere
@@ -334,7 +343,7 @@ class Site:
                 return f"{member} has left, and its container lives"
             if member not in self.wanted and any(one.alive for one in self.containers[member]):
                 return f"{member} has left, and its container lives"
-        wanted = {self.volumes[member].memory.incarnation for member in self.wanted}
+        wanted = {self.volumes[member].memory.incarnation for member in up}
         if self.document.spec.durability == "async":
             if record.grant is not Grant.HELD:
                 return f"the grant is {record.grant}"
@@ -361,6 +370,11 @@ class Site:
         if self._broken():
             return self._broken()
         return ""
+
+    def _is_down(self, member: str) -> bool:
+        """Is its PostgreSQL stopped, and its agent there?"""
+        container = self.container(member)
+        return container is not None and container.postgres.state in (State.STOPPED, State.CRASHED)
 
     def _broken(self) -> str:
         for operator in self.operators:

@@ -19,7 +19,7 @@ from pgswarm import settings
 from pgswarm.core.orders import OrderMessage
 from pgswarm.core.record import Record
 from pgswarm.core.stored import Stored
-from pgswarm.core.wish import Maintenance, Pause, Restart, Wish
+from pgswarm.core.wish import Fence, Maintenance, Pause, Restart, Wish
 from pgswarm.errors import Conflict
 from pgswarm.wire import Answer
 
@@ -207,6 +207,12 @@ class Windows:
         """A person says that these nodes are worked on, and no other."""
         marks = tuple(Maintenance(node_id=node, node_name=node, by="the play", since=time.time()) for node in nodes)
         self._amended("; ".join(map(str, marks)) or "the maintenance is over", maintenance=marks)
+
+    def fenced(self, *members: str, fewer_copies: bool = False, no_primary: bool = False) -> None:
+        """A person wants PostgreSQL of these members stopped, and of no other."""
+        words = {"by": "the play", "since": time.time(), "fewer_copies": fewer_copies, "no_primary": no_primary}
+        fences = tuple(Fence.model_validate({"member": one, **words}) for one in members)
+        self._amended("; ".join(map(str, fences)) or "nobody is fenced any more", fences=fences)
 
     def paused(self) -> None:
         """A person wants nothing changed."""

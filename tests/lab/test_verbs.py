@@ -1,0 +1,149 @@
+"""What a person does by one command, on real parts, beside a client that writes: fence, restart, pause, apply, …
+
+One installed cluster for all of them; each test leaves it as it found it.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from house import CLUSTER, Whole
+
+from pgswarm.drill.stage import Broken, wait_for
+
+pytestmark = pytest.mark.lab
+
+
+def test_a_fenced_member_stays_stopped_whatever_starts_anew_and_is_not_missed(whole: Whole) -> None:
+    member = whole.standbys()[0]
+    with whole.writing() as writing:
+        said = whole.stage.pgswarm("fence", member, "--why", "a test", "--timeout", "60", deadline=90)
+        assert "claim and sync do without it first" in said
+        assert _state(whole, member) == "fenced"
+        container = whole.stage.container(whole.service(member))
+        assert _postgres_runs(whole, member) is False
+        whole.kill(container, *whole.stage.operators()[:1])
+
+        def back() -> bool | None:
+            again = whole.stage.container(whole.service(member))
+            return True if again.id != container.id and _state(whole, member) == "fenced" else None
+
+        wait_for(back, f"{member} back, and fenced", 90, lambda: whole.stage.picture(CLUSTER))
+        assert _postgres_runs(whole, member) is False
+        status = whole.status()
+        assert status["fences"], status
+        assert not any(one["problem"] for one in status["members"]), status
+        writing.goes_on()
+        assert json.loads(whole.stage.pgswarm("unfence", member, "-o", "json"))["done"]
+        whole.stage.wait_healthy(CLUSTER, members=3)
+
+
+def test_a_primary_that_is_fenced_hands_over_first(whole: Whole) -> None:
+    before = whole.primary()
+    with whole.writing() as writing:
+        with pytest.raises(Broken, match="there is no member nobody"):
+            whole.stage.pgswarm("fence", "nobody")
+        whole.stage.pgswarm("fence", before, "--timeout", "60", deadline=90)
+        gap = writing.goes_on()
+        print(f"fence of the primary: {gap.seconds:.3f} s")
+        assert whole.primary() != before
+        assert _state(whole, before) == "fenced"
+        with pytest.raises(Broken, match="is fenced by"):
+            whole.stage.pgswarm("switchover", "--to", before)
+        whole.stage.pgswarm("unfence", before)
+        whole.stage.wait_healthy(CLUSTER, members=3)
+
+
+def test_all_members_are_restarted_one_at_a_time_and_writers_feel_one_switchover(whole: Whole) -> None:
+    before = {name: whole.stage.container(whole.service(name)).id for name in (whole.primary(), *whole.standbys())}
+    primary = whole.primary()
+    with whole.writing() as writing:
+        said = whole.stage.pgswarm("restart", "--timeout", "100", deadline=150)
+        assert said.index("is restarted, a standby") < said.index(f"last {primary}")
+        gap = writing.goes_on()
+        print(f"rolling restart: the longest outage was {gap.seconds:.3f} s")
+    whole.stage.wait_healthy(CLUSTER, members=3)
+    after = {name: whole.stage.container(whole.service(name)).id for name in before}
+    assert all(after[name] != before[name] for name in before)
+
+
+def test_a_node_under_maintenance_is_left_by_its_primary_and_nobody_there_is_missed(whole: Whole) -> None:
+    before = whole.primary()
+    node = whole.stage.nodes[whole.node_of(before) - 1]
+    try:
+        with whole.writing() as writing:
+            said = whole.stage.pgswarm("maintenance", node, "on", deadline=90)
+            assert "is ready for work" in said
+            assert whole.primary() != before
+            writing.goes_on()
+            whole.stage.docker("service", "scale", "--detach", f"{whole.service(before)}=0")
+            wait_for(lambda: _state(whole, before) == "maintenance" or None, f"{before} is away, and not missed", 60)
+    finally:
+        whole.stage.docker("service", "scale", "--detach", f"{whole.service(before)}=1")
+        whole.stage.pgswarm("maintenance", node, "off")
+    whole.stage.wait_healthy(CLUSTER, members=3)
+
+
+def test_while_paused_a_primary_that_is_lost_is_not_replaced_and_resumed_it_is(whole: Whole) -> None:
+    before = whole.primary()
+    service = whole.service(before)
+    with whole.writing() as writing:
+        whole.stage.pgswarm("pause", CLUSTER, "--why", "a test")
+        with pytest.raises(Broken, match="paused by"):
+            whole.stage.pgswarm("switchover")
+        frozen = whole.stage.container(service)
+        whole.stage.docker("pause", frozen.id, node=frozen.node)
+        try:
+            wait_for(
+                lambda: any("no failover: paused" in text for text in whole.status()["waits"]) or None,
+                "no failover in a pause, with the reason",
+                60,
+                lambda: whole.stage.picture(CLUSTER),
+            )
+            assert whole.primary() == before
+            whole.stage.pgswarm("resume", CLUSTER)
+            whole.another_primary_than(before)
+        finally:
+            whole.stage.docker("unpause", frozen.id, node=frozen.node)
+        writing.goes_on()
+    whole.stage.wait_healthy(CLUSTER, members=3)
+
+
+def test_a_document_is_applied_on_any_manager_and_rolled_back(whole: Whole) -> None:
+    edited = whole.document(parameters=", work_mem: 13MB")
+    operators = whole.stage.operators()
+    there = operators[-1]
+    with whole.writing():
+        before = whole.sql("SHOW work_mem").strip()
+        put = "cat > /tmp/new.yaml"
+        whole.stage.docker("exec", "-i", there.id, "sh", "-c", put, node=there.node, text=edited)
+        said = whole.stage.docker("exec", there.id, "pgswarm", "diff", "-f", "/tmp/new.yaml", node=there.node)
+        assert "work_mem" in said
+        said = whole.stage.docker("exec", there.id, "pgswarm", "apply", "-f", "/tmp/new.yaml", node=there.node)
+        assert "is in force with" in said
+        _wait_for_setting(whole, "13MB")
+        assert "work_mem: 13MB" in whole.stage.pgswarm("get", CLUSTER)
+        broken = edited.replace("database:", "databse:")
+        whole.stage.docker("exec", "-i", there.id, "sh", "-c", put, node=there.node, text=broken)
+        with pytest.raises(Broken, match="databse"):
+            whole.stage.docker("exec", there.id, "pgswarm", "apply", "-f", "/tmp/new.yaml", node=there.node)
+        assert "in force with" in whole.stage.pgswarm("rollback", CLUSTER)
+        _wait_for_setting(whole, before)
+    whole.stage.wait_healthy(CLUSTER, members=3)
+
+
+def _wait_for_setting(whole: Whole, value: str) -> None:
+    def look() -> bool | None:
+        return True if whole.sql("SHOW work_mem").strip() == value else None
+
+    wait_for(look, f"work_mem is {value} on the primary", 60, lambda: whole.stage.picture(CLUSTER))
+
+
+def _state(whole: Whole, member: str) -> str:
+    return next(str(one["state"]) for one in whole.status()["members"] if one["name"] == member)
+
+
+def _postgres_runs(whole: Whole, member: str) -> bool:
+    script = "ls /var/lib/pgswarm/pgdata/postmaster.pid 2>/dev/null | wc -l"
+    return whole.within(whole.stage.container(whole.service(member)), script).strip() != "0"

@@ -1,0 +1,37 @@
+"""The rules about what people ask for in the record, each undone by itself.
+
+Beside `undoing`, which has the rules of every cluster; `undone` lists both with the story that each spoils.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pgswarm.core import ballot, durability
+from pgswarm.core.record import Record
+from pgswarm.core.steps import Plan
+from pgswarm.core.world import World
+from pgswarm.sim.mutants import Patch
+
+
+def who_is_fenced_is_stopped_at_once(patch: Patch) -> None:
+    patch.put(Record, "keeps_down", lambda self, member: self.fence(member) is not None)
+
+
+def who_is_fenced_is_elected(patch: Patch) -> None:
+    real = ballot.ballot
+
+    def forgets(world: World, record: Record, *given: Any) -> Plan:
+        return real(world, record.model_copy(update={"fences": ()}), *given)
+
+    patch.put(ballot, "ballot", forgets)
+
+
+def who_is_fenced_is_counted(patch: Patch) -> None:
+    real = durability.moves
+
+    def forgets(world: World, record: Record, now: float) -> Plan:
+        to_let_go = any(record.counts(fence.member) for fence in record.fences)
+        return real(world, record if to_let_go else record.model_copy(update={"fences": ()}), now)
+
+    patch.put(durability, "moves", forgets)
