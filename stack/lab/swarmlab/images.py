@@ -27,8 +27,16 @@ from swarmlab import cgroups, engine, rooms, rootfs, talk
 from swarmlab.settings import Lab, Node
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[3]
-TARGETS = ("operator", "member", "router")
-CONTEXT = (".dockerignore", "LICENSE", "pyproject.toml", "requirements.lock", "operator/pgswarm", "stack/images")
+TARGETS = ("operator", "member", "router", "app")
+CONTEXT = (
+    ".dockerignore",
+    "LICENSE",
+    "pyproject.toml",
+    "requirements.lock",
+    "operator/pgswarm",
+    "stack/app",
+    "stack/images",
+)
 BASE_IMAGE = f"debian:{rootfs.RELEASE}-slim"
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 REGISTRY_CONFIG = """\
@@ -56,7 +64,7 @@ def open_registry(lab: Lab, engine_root: pathlib.Path) -> None:
 
 
 def build_all(lab: Lab, environ: Mapping[str, str]) -> None:
-    """Build and push the three images of this checkout."""
+    """Build and push the images of this checkout: pgswarm's three, and the sample application."""
     lab.standing()
     with lab.cache_locked(), _builder(lab) as room:
         _copy_context(room.seen / "context")
