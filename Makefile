@@ -59,7 +59,7 @@ check: venv ## All that needs no root, no Docker, no PostgreSQL; under a minute 
 		test-workers test-loop test-histories lint test-fast
 
 test-fast: venv
-	$(SUITE) -m 'not postgres and not haproxy and not lab' --ignore=tests/sim --ignore=tests/loop
+	$(SUITE) -m 'not postgres and not haproxy and not promtool and not lab' --ignore=tests/sim --ignore=tests/loop
 
 WORKERS := tests/loop/test_worker.py tests/loop/test_wishes.py
 
@@ -113,7 +113,7 @@ packages:
 	stack/lab/setup.sh
 
 test-parts: venv
-	$(SUITE) -m '(postgres or haproxy) and not lab'
+	$(SUITE) -m '(postgres or haproxy or promtool) and not lab'
 
 test-lab: venv
 	$(SUITE) -m lab

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import sys
 
+from pgswarm import logs
+
 
 def main() -> None:
     """Be what the first word says."""
     words = sys.argv[1:]
-    if words == ["member"]:
+    form = logs.chosen(words[1:])
+    if words[:1] == ["member"] and form is not None:
         from pgswarm.member import main as member
 
-        sys.exit(member.main())
-    if words == ["router"]:
+        sys.exit(member.main(form))
+    if words[:1] == ["router"] and form is not None:
         from pgswarm.router import main as router
 
-        sys.exit(router.main())
+        sys.exit(router.main(form))
     from pgswarm import cli
 
     cli.main()

@@ -24,6 +24,7 @@ VOLUME_PATH = "/var/lib/pgswarm"
 
 OWNER_PASSWORD_FILE = "/run/secrets/pgswarm-owner"
 REPLICATION_PASSWORD_FILE = "/run/secrets/pgswarm-replication"
+METRICS_TOKEN_FILE = "/run/secrets/pgswarm-metrics"
 REPLICATION_ROLE = "pgswarm_replication"
 
 

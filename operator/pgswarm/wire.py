@@ -7,11 +7,13 @@
     GET  /stream     → one JSON report a line, at every change, for ever; at least every HEARTBEAT seconds (a router:
                        ROUTER_HEARTBEAT) a line, which is empty if nothing is new: the report of before, heard again
     GET  /report     → the report of this moment
+    GET  /activity   → Activity                       what goes on in PostgreSQL, asked for when this is (`pgswarm top`)
+    GET  /metrics    for Prometheus                   no secret needed, or a token: see ports/scrape
     GET  /primary    200 if a writer may be sent here, else 503         no secret needed; the body says why
     GET  /replica    200 if a reader may be sent here, else 503         no secret needed
     GET  /live       200 while the agent's loop turns                   no secret needed
 
-All but the last three want `Authorization: Bearer <secret>`, and a caller says in `Pgswarm-Caller` what it is: only an
+All but the last four want `Authorization: Bearer <secret>`, and a caller says in `Pgswarm-Caller` what it is: only an
 operator's word is a sign that a primary is not cut off (law 6), and one that does not reach Swarm's store calls itself
 a witness. The secret is the Swarm secret `pgswarm-control`,
 mounted into operator, members and routers at SECRET_FILE. An operator answers /stream, /status and /live on its own

@@ -48,6 +48,18 @@ def test_no_secret_is_in_the_environment() -> None:
     assert container(member())["Env"] == names
 
 
+def test_members_and_routers_inherit_the_log_format_and_the_token_for_metrics() -> None:
+    heritage = services.Heritage(log_format="json", metrics_secret="my-own")
+    (made,) = services.router_services(document(), VIEW, image="router:1", heritage=heritage)
+    for one in (made, member(heritage=heritage)):
+        assert "PGSWARM_LOG_FORMAT=json" in container(one)["Env"]
+        assert [s["SecretName"] for s in container(one)["Secrets"] if s["File"]["Name"] == "pgswarm-metrics"] == [
+            "my-own"
+        ]
+    with pytest.raises(Refused, match="secret missing does not exist"):
+        member(heritage=services.Heritage(metrics_secret="missing"))
+
+
 def test_a_member_has_time_to_stop_and_an_init_that_reaps() -> None:
     found = container(member())
     assert (found["StopGracePeriod"], found["StopSignal"], found["Init"]) == (60 * 10**9, "SIGTERM", True)

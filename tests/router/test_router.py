@@ -44,6 +44,18 @@ async def test_writers_reach_the_primary_and_readers_the_replica(router: RouterP
     assert (writer, reader) == ("pg-1", "pg-2")
 
 
+async def test_its_agent_tells_in_numbers_where_writers_go(router: RouterProcess) -> None:
+    await router.connect("write")
+    await router.until(lambda report: report.sessions == 1)
+    async with httpx.AsyncClient(trust_env=False) as client:
+        said = (await client.get(f"http://{router.address}:{router.ports['api']}/metrics")).text
+    lines = [line.rpartition(" ") for line in said.splitlines() if not line.startswith("#")]
+    told = {name.partition("{")[0]: float(number) for name, _, number in lines}
+    assert 'member="pg-1"' in said
+    assert (told["pgswarm_router_haproxy_up"], told["pgswarm_router_primary_known"]) == (1, 1)
+    assert (told["pgswarm_router_sessions"], told["pgswarm_router_readers"], told["pgswarm_router_term"]) == (1, 1, 1)
+
+
 async def test_readers_go_to_the_primary_when_there_is_no_replica(world: World, router: RouterProcess) -> None:
     world.members["pg-2"].turn_away()
     await router.until(lambda report: report.replicas == ())

@@ -10,10 +10,19 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+
+class LogForm(StrEnum):
+    """How an operator or agent writes its log; `logs` says the same."""
+
+    TEXT = "text"
+    JSON = "json"
+
 
 if TYPE_CHECKING:
     from pgswarm.loop.run import Options
@@ -22,6 +31,10 @@ Folder = Annotated[Path | None, typer.Option(envvar="PGSWARM_DOCUMENTS", help="F
 Secret = Annotated[Path | None, typer.Option(envvar="PGSWARM_SECRET_FILE", help="File that holds the control secret.")]
 MemberImage = Annotated[str | None, typer.Option(envvar="PGSWARM_MEMBER_IMAGE", help="Image of members by default.")]
 RouterImage = Annotated[str | None, typer.Option(envvar="PGSWARM_ROUTER_IMAGE", help="Image of routers by default.")]
+
+LogFormat = Annotated[
+    LogForm | None, typer.Option(envvar="PGSWARM_LOG_FORMAT", help="text for people, json for programs.")
+]
 
 
 def declare(app: typer.Typer) -> None:
@@ -36,13 +49,30 @@ def operator(
     secret_file: Secret = None,
     member_image: MemberImage = None,
     router_image: RouterImage = None,
+    log_format: LogFormat = None,
+    metrics_secret: Annotated[
+        str,
+        typer.Option(
+            envvar="PGSWARM_METRICS_SECRET", help="Swarm secret whose content a scrape of metrics must bring."
+        ),
+    ] = "",
 ) -> None:
-    """Run the operator: in a service on the managers, with the engine's socket."""
+    """Run the operator: in a service on the managers, with the engine's socket.
+
+    Members and routers that it makes log in the same format, and want the same token for their metrics.
+    """
     import anyio
 
     from pgswarm.loop import run
 
-    anyio.run(run.run, options(documents, secret_file, member_image, router_image))
+    chosen = options(documents, secret_file, member_image, router_image)
+    log_format = log_format or LogForm.TEXT
+    chosen = replace(
+        chosen,
+        metrics_secret=metrics_secret,
+        log_format="" if log_format is LogForm.TEXT else log_format.value,
+    )
+    anyio.run(run.run, chosen)
 
 
 def options(
@@ -63,15 +93,15 @@ def options(
     return chosen
 
 
-def member() -> None:
+def member(log_format: LogFormat = None) -> None:
     """Run the agent beside PostgreSQL: the entry of a member's container."""
     from pgswarm.member import main
 
-    raise typer.Exit(main.main())
+    raise typer.Exit(main.main(log_format.value if log_format else ""))
 
 
-def router() -> None:
+def router(log_format: LogFormat = None) -> None:
     """Run the agent beside HAProxy: the entry of a router's container."""
     from pgswarm.router import main
 
-    raise typer.Exit(main.main())
+    raise typer.Exit(main.main(log_format.value if log_format else ""))

@@ -37,6 +37,7 @@ class MemberStatus(Message):
     node: str = ""
     role: str = Field(default="unknown", description="primary, standby, fenced, none or unknown")
     state: str = Field(default="", description="one word or two: serving, streaming, clone 40 %, not heard")
+    present: bool = Field(default=False, description="its agent is heard")
     counted: bool = Field(default=False, description="the claim names it: it holds every acknowledged commit, or may")
     position: str = Field(default="", description="LSN and timeline")
     lag: float | None = Field(default=None, description="seconds behind in replay")
@@ -76,12 +77,17 @@ class Status(Message):
     cluster: str
     summary: str = Field(description="one line: how it is")
     healthy: bool = Field(description="a primary serves, everyone is as wanted, nothing waits")
+    serving: bool = Field(default=False, description="the record's primary serves writers")
     operator: str = ""
     leader: str = Field(default="", description="the operator that acts")
     term: int | None = None
     revision: int | None = None
     primary: str = ""
     durability: str = Field(default="", description="what the cluster survives without losing a commit, in words")
+    copies: int | None = Field(
+        default=None, description="on so many members every commit is; None: async, or no record"
+    )
+    copies_wanted: int = Field(default=1, description="if all members were well")
     losses: tuple[str, ...] = Field(default=(), description="what failovers gave up, the newest last")
     document: str = Field(default="", description="where the document in force came from")
     members: tuple[MemberStatus, ...] = ()
@@ -119,6 +125,7 @@ def status_of(
     return Status(
         cluster=world.cluster,
         summary=_summary(world, record, plan, serving),
+        serving=serving,
         healthy=serving and plan.at_rest and not errors and not _any_problem(members, routers),
         operator=world.operator,
         leader=world.leader or world.operator,
@@ -126,6 +133,8 @@ def status_of(
         revision=record.revision if record else None,
         primary=record.primary_member if record else "",
         durability=_durability(world, record, now) if record else "",
+        copies=record.claim.r if record and record.grant is Grant.NONE else None,
+        copies_wanted=_copies_wanted(world),
         losses=tuple(str(loss) for loss in record.losses) if record else (),
         document=source,
         members=members,
@@ -161,6 +170,13 @@ def _durability(world: World, record: Record, now: float) -> str:
     if record.grant is not Grant.NONE:
         return lapse.in_words(world, record, now)
     return in_words(record.claim, record.members)
+
+
+def _copies_wanted(world: World) -> int:
+    """On how many members a commit shall be (`durability`): the primary's and one more, while there are two."""
+    if world.document is None or world.document.spec.durability == "async":
+        return 1
+    return min(2, len(world.document.instances()))
 
 
 def in_words(claim: Claim, members: Sequence[str] = ()) -> str:
@@ -226,6 +242,7 @@ def _member(world: World, record: Record | None, name: str, now: float) -> Membe
     return MemberStatus(
         name=name,
         node=node,
+        present=True,
         role=report.role.value,
         state=_state(report, record),
         counted=counted,

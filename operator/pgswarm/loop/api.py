@@ -2,14 +2,18 @@
 
 GET /stream   one OperatorReport a line                        secret
 GET /status   everything that this operator sees and plans     secret
+GET /activity what goes on in every PostgreSQL (`pgswarm top`) secret
+GET /metrics  for Prometheus                                   no secret (or the token of `ports/scrape`)
+GET /targets  what else Prometheus should ask                  the same
 GET /live     200 while the loop turns                         no secret
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 import anyio
@@ -49,9 +53,13 @@ class Farewell:
 
 
 def handlers(
-    secret: str, report: Callable[[], OperatorReport], status: Callable[[], dict[str, Any]], farewell: Farewell
+    secret: str,
+    report: Callable[[], OperatorReport],
+    status: Callable[[], dict[str, Any]],
+    farewell: Farewell,
+    more: Mapping[tuple[str, str], Handler] = MappingProxyType({}),
 ) -> dict[tuple[str, str], Handler]:
-    """What is answered; `report` and `status` are asked anew each time."""
+    """What is answered; `report` and `status` are asked anew each time. `more` are handlers made elsewhere."""
 
     async def lines() -> AsyncGenerator[bytes, None]:
         told: OperatorReport | None = None
@@ -73,7 +81,7 @@ def handlers(
     async def live(call: Call) -> Reply:
         return Reply(body="live\n", kind="text/plain")
 
-    return {("GET", "/stream"): stream, ("GET", "/status"): show, ("GET", "/live"): live}
+    return {("GET", "/stream"): stream, ("GET", "/status"): show, ("GET", "/live"): live, **more}
 
 
 def _forbidden() -> Reply:

@@ -42,10 +42,11 @@ from pgswarm.wire import MEMBER_PORT, ROUTER_PORT
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Images:
-    """Which images this operator gives to agents when the document names none."""
+    """Which images this operator gives to agents when the document names none, and what else they have from it."""
 
     member: str
     router: str
+    heritage: services.Heritage = services.NOTHING
 
 
 class Lookout:
@@ -328,20 +329,20 @@ def wanted_services(
 ) -> tuple[dict[str, Wanted], tuple[str, ...]]:
     """Every service as it shall be, compared with the one that is; and why some cannot be said yet."""
     wanted: dict[str, Wanted] = {}
-    problems: list[str] = []
+    heritage, problems = images.heritage, list[str]()
     try:
         for place in places:
             reference = document.spec.postgres.image or images.member
             name = settings.member_service(document.name, place.member)
             image, label = _pinned(reference, swarm.service(name))
-            spec = services.member_service(document, place, swarm, image=image, requested=label)
+            spec = services.member_service(document, place, swarm, image=image, requested=label, heritage=heritage)
             compared = _compared(document.name, place.member, spec, swarm)
             wanted[name] = replace(compared, beside=strangers.beside_member(document, place, swarm))
         reference = document.spec.router.image or images.router
         routers = swarm.services_of(document.name, "router")
         image, label = _pinned(reference, routers[0] if routers else None)
         beside = strangers.beside_routers(document, swarm)
-        for spec in services.router_services(document, swarm, image=image, requested=label):
+        for spec in services.router_services(document, swarm, image=image, requested=label, heritage=heritage):
             wanted[spec["Name"]] = replace(_compared(document.name, None, spec, swarm), beside=beside)
     except Refused as refusal:
         problems.append(refusal.reason)

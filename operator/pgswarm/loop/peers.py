@@ -92,6 +92,10 @@ class Peers:
                 return sighting.address
         return None
 
+    def addresses(self) -> tuple[str, ...]:
+        """Where the other operators are that are heard."""
+        return tuple(one.address for one in self._watches.sightings.values() if one.connected and one.address)
+
     def _others(self) -> dict[str, str | None]:
         view = self._listing.view
         if not isinstance(view, SwarmView):

@@ -20,15 +20,17 @@ from loguru import logger
 from pgswarm import logs
 from pgswarm.core.wish import Answered
 from pgswarm.errors import Again, Refused
-from pgswarm.loop import api, dashboard
+from pgswarm.loop import activity, api, dashboard, metrics
 from pgswarm.loop.house import House, Identity
 from pgswarm.loop.observe import Images
 from pgswarm.loop.show import status_of_house
-from pgswarm.ports import door
+from pgswarm.ports import door, scrape
 from pgswarm.ports.agents import AgentClient
+from pgswarm.ports.door import Call, Handler
 from pgswarm.ports.records import SwarmRecords
 from pgswarm.ports.swarm import DockerSwarm, Here
 from pgswarm.ports.tenures import SwarmTenures
+from pgswarm.render.services import Heritage
 from pgswarm.settings import CONTROL_SECRET
 from pgswarm.wire import OPERATOR_PORT, SECRET_FILE
 
@@ -42,11 +44,13 @@ class Options:
     member_image: str = "pgswarm/member:dev"
     router_image: str = "pgswarm/router:dev"
     port: int = OPERATOR_PORT
+    metrics_secret: str = ""
+    log_format: str = ""
 
 
 async def run(options: Options) -> None:
     """Be an operator until SIGTERM or SIGINT. Raises Failure, in words, if it cannot begin."""
-    logs.begin("operator")
+    logs.begin("operator", options.log_format)
     async with anyio.create_task_group() as tasks:
         farewell = api.Farewell()
         tasks.start_soon(_until_signal, tasks.cancel_scope, farewell)  # first: an engine may be waited for without end
@@ -59,7 +63,7 @@ async def run(options: Options) -> None:
         )
         secret = read_secret(options.secret_file)
         listener = await door.listen("0.0.0.0", options.port)
-        answers = api.handlers(secret, house.report, lambda: status_of_house(house), farewell)
+        answers = api.handlers(secret, house.report, lambda: status_of_house(house), farewell, _more(house, secret))
         tasks.start_soon(door.serve, listener, answers)
         tasks.start_soon(dashboard.run, house, partial(_switched, house))
         tasks.start_soon(house.run)
@@ -80,6 +84,23 @@ async def _switched(house: House, cluster: str, to: str) -> Answered:
     )
 
 
+def _more(house: House, secret: str) -> dict[tuple[str, str], Handler]:
+    """What an operator answers beside its heartbeat and its status."""
+    wanted = scrape.token(os.environ)
+
+    async def numbers(call: Call) -> str:
+        return metrics.of_house(house)
+
+    async def targets(call: Call) -> str:
+        return metrics.targets(house, call.connection.getsockname()[0])
+
+    return {
+        ("GET", "/metrics"): scrape.handler(secret, wanted, numbers),
+        ("GET", "/targets"): scrape.handler(secret, wanted, targets, kind="application/json"),
+        ("GET", "/activity"): activity.handler(house, secret),
+    }
+
+
 async def build(options: Options) -> House:
     """The parts of an operator, checked: a manager's engine, the secret, the folder of documents."""
     secret = read_secret(options.secret_file)
@@ -90,7 +111,8 @@ async def build(options: Options) -> House:
     identity = Identity(
         name=os.environ.get("PGSWARM_TASK") or socket.gethostname(), node_id=here.node_id, node_name=here.node_name
     )
-    images = Images(member=options.member_image, router=options.router_image)
+    heritage = Heritage(metrics_secret=options.metrics_secret, log_format=options.log_format)
+    images = Images(member=options.member_image, router=options.router_image, heritage=heritage)
     records, tenures = SwarmRecords(swarm.engine), SwarmTenures(swarm.engine)
     agents = AgentClient(secret)
     house = House(identity, swarm, records, agents, images, options.documents, tenures)

@@ -18,6 +18,7 @@ from loguru import logger
 
 from pgswarm.core import plan as plan_
 from pgswarm.core import steps
+from pgswarm.core.metrics_cluster import Tally
 from pgswarm.core.world import CLOSED_GRACE, World
 from pgswarm.errors import Again, Failure, Refused
 from pgswarm.loop.act import Hands
@@ -75,6 +76,7 @@ class Worker:
         self.world: World | None = None
         self.failed: dict[str, steps.Failed] = {}
         self.outcomes: deque[Outcome] = deque(maxlen=50)
+        self.tally = Tally()
         self.broken = ""
         self._worked: dict[str, Worked] = {}
         self._warned: dict[str, str] = {}
@@ -93,6 +95,7 @@ class Worker:
                 try:
                     world = self.one_pass(tasks, began)
                     self.broken = ""
+                    self.tally.took(anyio.current_time() - began)
                     await self._sleep(world, began)
                 except Exception as exc:
                     self.broken = f"nothing is planned: {type(exc).__name__}: {exc} (a bug; see the operator's log)"
@@ -139,6 +142,7 @@ class Worker:
             before = self._worked.get(step.key)
             times = before.times + 1 if before is not None and before.step == step else 1
             self._worked[step.key] = Worked(step=step, at=anyio.current_time(), times=times)
+            self.tally.did(type(step).__name__, worked=True)
             self._note(title, step.reason, True, text)
             return True
         finally:
@@ -199,6 +203,7 @@ class Worker:
             kind=kind,
         )
         self._warn(step, f"{title}: {reason}", times, pause)
+        self.tally.did(kind, worked=False)
         self._note(title, step.reason, False, reason)
 
     def _warn(self, step: steps.Step, text: str, times: int, pause: float) -> None:

@@ -13,22 +13,28 @@ from collections.abc import AsyncGenerator
 import anyio
 
 from pgswarm import wire
+from pgswarm.core import metrics
 from pgswarm.core.orders import OrderMessage
 from pgswarm.core.reports import MemberReport, Problem, Serving
-from pgswarm.errors import Refused
+from pgswarm.errors import Again, Refused
 from pgswarm.member import grant
+from pgswarm.member.activity import Inquiry
 from pgswarm.member.agent import Agent
 from pgswarm.member.hearing import silent_for
-from pgswarm.ports import door
+from pgswarm.ports import door, scrape
 from pgswarm.ports.door import Call, Handler, Lines, Reply
+from pgswarm.ports.usage import usage
+from pgswarm.render import exposition
 
 
 class Door:
     """Answers for the agent, or, while there is none, says why there is none."""
 
-    def __init__(self, secret: str) -> None:
+    def __init__(self, secret: str, token: str = "") -> None:
         self._secret = secret
+        self._token = token
         self.agent: Agent | None = None
+        self._asking: Inquiry | None = None
         self.problem = Problem(code="starting", text="the agent is starting")
 
     def handlers(self) -> dict[tuple[str, str], Handler]:
@@ -42,6 +48,8 @@ class Door:
             ("GET", "/primary"): self._primary,
             ("GET", "/replica"): self._replica,
             ("GET", "/live"): self._live,
+            ("GET", "/activity"): self._activity,
+            ("GET", "/metrics"): scrape.handler(self._secret, self._token, self._metrics),
         }
 
     async def _order(self, call: Call) -> Reply:
@@ -97,6 +105,33 @@ class Door:
 
     async def _live(self, call: Call) -> Reply:
         return Reply(body='{"live": true}')
+
+    async def _activity(self, call: Call) -> Reply:
+        agent = self._admit(call)
+        if isinstance(agent, Reply):
+            return agent
+        try:
+            seen = await self._inquiry(agent).activity(statements=True)
+        except Again as exc:
+            return door.refusal(503, exc.reason)
+        return Reply(body=seen.model_dump_json())
+
+    async def _metrics(self, call: Call) -> str:
+        agent = self.agent
+        if agent is None:
+            return exposition.text(metrics.of_process(usage()))
+        try:
+            seen = await self._inquiry(agent).activity(statements=False)
+        except Again:  # the report says how PostgreSQL is
+            seen = None
+        samples = metrics.of_member(agent.report, starts=agent.postmaster.starts, activity=seen)
+        return exposition.text([*samples, *metrics.of_process(usage())])
+
+    def _inquiry(self, agent: Agent) -> Inquiry:
+        """One for all callers, made when the first of them asks."""
+        if self._asking is None:
+            self._asking = Inquiry(agent)
+        return self._asking
 
     def _may_serve(self, wanted: Serving) -> Reply:
         agent = self.agent

@@ -28,16 +28,17 @@ from pgswarm.member.config import Config
 from pgswarm.member.files import Files
 from pgswarm.member.postmaster import Postmaster
 from pgswarm.ports import door as serving
+from pgswarm.ports import scrape
 
 LOCK_POLL = 0.5
 SLOT_SHARE, SLOT_MOST = 4, 10 << 30
 """A slot of an absent member may hold back a quarter of the disk, at most 10 GB, unless the document says otherwise."""
 
 
-def main() -> int:
+def main(log_format: str = "") -> int:
     """Be the agent until SIGTERM: the exit code, with one line for a mistake in the set-up."""
     logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # a cancelled question is no news
-    logs.begin("member")
+    logs.begin("member", log_format)
     mistakes: list[str] = []
     try:
         config = configuration.from_environment(os.environ)
@@ -50,7 +51,7 @@ def main() -> int:
 
 
 async def _main(config: Config, secret: str) -> None:
-    door = Door(secret)
+    door = Door(secret, scrape.token(os.environ))
     listener = await serving.listen(config.bind, config.port)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(serving.serve, listener, door.handlers())

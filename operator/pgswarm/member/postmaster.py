@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ import anyio
 from anyio.abc import TaskGroup
 from loguru import logger
 
+from pgswarm import logs
 from pgswarm.core.duty import Begin, Trouble
 from pgswarm.core.reports import Postgres
 from pgswarm.member.child import Child
@@ -150,9 +150,8 @@ class Postmaster:
 
         def take(chunk: bytes) -> None:
             nonlocal rest
-            sys.stderr.buffer.write(chunk)
-            sys.stderr.buffer.flush()
             *whole, rest = (rest + chunk).split(b"\n")
+            logs.pass_on("postgres", chunk, whole)
             for line in whole:
                 self._note(line)
 

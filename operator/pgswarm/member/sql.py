@@ -50,7 +50,7 @@ async def connect(config: Config, *, deadline: float = QUERY, database: str = "p
                 dbname=database,
                 application_name=AGENT_NAME,
                 options="-c synchronous_commit=on -c statement_timeout=0 -c log_statement=none "
-                "-c log_min_duration_statement=-1 -c log_min_error_statement=panic",
+                "-c log_min_duration_statement=-1 -c log_min_error_statement=panic -c pg_stat_statements.track=none",
                 autocommit=True,
                 row_factory=tuple_row,
             )

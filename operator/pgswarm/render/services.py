@@ -24,6 +24,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from dataclasses import dataclass
 from typing import Any
 
 from pgswarm import settings
@@ -45,6 +46,23 @@ ROUTER_GRACE = 30
 HOST_NAME_LENGTH = 63
 RESOLVER = ["ndots:0", "timeout:1", "attempts:2"]
 """A name that nobody knows is forwarded to the host's resolver, which may be dead: give up after two seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heritage:
+    """What members and routers inherit from the operator that makes them; of nothing, nothing is written."""
+
+    log_format: str = ""
+    metrics_secret: str = ""  # the Swarm secret that holds the token for metrics
+
+    def env(self) -> dict[str, str]:
+        return {"PGSWARM_LOG_FORMAT": self.log_format} if self.log_format else {}
+
+    def secrets(self, view: SwarmView) -> list[Spec]:
+        return [_secret(view, self.metrics_secret, settings.METRICS_TOKEN_FILE)] if self.metrics_secret else []
+
+
+NOTHING = Heritage()
 
 
 def owner_secret(document: PostgresCluster) -> str:
@@ -70,6 +88,7 @@ def member_service(
     image: str,
     requested: str = "",
     shared_memory: int = SHARED_MEMORY,
+    heritage: Heritage = NOTHING,
 ) -> Spec:
     """The service of one member. `image` is what runs, `requested` the name that was resolved to it."""
     cluster, member = document.name, place.member
@@ -81,6 +100,7 @@ def member_service(
             "PGSWARM_MEMBER": member,
             "PGSWARM_PLACE": place.id,
             "PGSWARM_TASK": "{{.Task.ID}}",
+            **heritage.env(),
         },
         grace=MEMBER_GRACE,
         mounts=[
@@ -91,6 +111,7 @@ def member_service(
             _secret(view, settings.CONTROL_SECRET, settings.CONTROL_SECRET),
             _secret(view, owner_secret(document), settings.OWNER_PASSWORD_FILE),
             _secret(view, replication_secret(document), settings.REPLICATION_PASSWORD_FILE),
+            *heritage.secrets(view),
         ],
     )
     networks = [_network(view, settings.CONTROL_NETWORK, settings.members_alias(cluster))]
@@ -106,21 +127,23 @@ def member_service(
     )
 
 
-def router_services(document: PostgresCluster, view: SwarmView, *, image: str, requested: str = "") -> tuple[Spec, ...]:
+def router_services(
+    document: PostgresCluster, view: SwarmView, *, image: str, requested: str = "", heritage: Heritage = NOTHING
+) -> tuple[Spec, ...]:
     """The service of the routers; several, one per node, if the document lists nodes."""
     nodes = document.spec.router.nodes
     requested = requested or image
     if nodes == "managers":
-        return (_router(document, view, image, requested, constraints=["node.role==manager"]),)
+        return (_router(document, view, image, requested, heritage, constraints=["node.role==manager"]),)
     if nodes == "all":
-        return (_router(document, view, image, requested, constraints=[]),)
+        return (_router(document, view, image, requested, heritage, constraints=[]),)
     found = {}
     for reference in nodes:
         node = view.node(reference)
         if node is None:
             known = ", ".join(one.name for one in view.nodes) or "none"
             raise Refused(f"spec.router.nodes: there is no node {reference!r} in this Swarm; there are {known}")
-        found[node.id] = _router(document, view, image, requested, node=(node.id, node.name))
+        found[node.id] = _router(document, view, image, requested, heritage, node=(node.id, node.name))
     return tuple(found.values())
 
 
@@ -145,6 +168,7 @@ def _router(
     view: SwarmView,
     image: str,
     requested: str,
+    heritage: Heritage,
     *,
     constraints: list[str] | None = None,
     node: tuple[str, str] | None = None,
@@ -162,10 +186,10 @@ def _router(
     container = _container(
         image=image,
         hostname=f"{_host_name(router.name, HOST_NAME_LENGTH - 26)}-{host}",
-        env={"PGSWARM_CLUSTER": cluster, **{name: str(port) for name, port in ports.items()}},
+        env={"PGSWARM_CLUSTER": cluster, **{name: str(port) for name, port in ports.items()}, **heritage.env()},
         grace=ROUTER_GRACE,
         mounts=[],
-        secrets=[_secret(view, settings.CONTROL_SECRET, settings.CONTROL_SECRET)],
+        secrets=[_secret(view, settings.CONTROL_SECRET, settings.CONTROL_SECRET), *heritage.secrets(view)],
     )
     networks = [
         _network(view, settings.CONTROL_NETWORK, f"{cluster}-routers"),

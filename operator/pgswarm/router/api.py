@@ -10,17 +10,20 @@ from collections.abc import AsyncGenerator
 
 import anyio
 
+from pgswarm.core import metrics
 from pgswarm.core.orders import RouterOrderMessage
 from pgswarm.core.reports import RouterReport
-from pgswarm.ports import door
+from pgswarm.ports import door, scrape
 from pgswarm.ports.door import Call, Handler, Lines, Reply
+from pgswarm.ports.usage import usage
+from pgswarm.render import exposition
 from pgswarm.router.act import Router
 from pgswarm.router.find import Finder
 from pgswarm.wire import BEAT, ROUTER_HEARTBEAT, Answer, encode_line
 
 
-def api(router: Router, finder: Finder, secret: str) -> dict[tuple[str, str], Handler]:
-    """The wire, for operators."""
+def api(router: Router, finder: Finder, secret: str, token: str = "") -> dict[tuple[str, str], Handler]:
+    """The wire, for operators; and metrics, of which HAProxy's own are on its statistics port."""
 
     async def order(call: Call) -> Reply:
         if not call.is_authorized(secret):
@@ -41,7 +44,16 @@ def api(router: Router, finder: Finder, secret: str) -> dict[tuple[str, str], Ha
     async def live(call: Call) -> Reply:
         return Reply(body="the agent's loop turns\n", kind="text/plain")
 
-    return {("PUT", "/order"): order, ("GET", "/stream"): stream, ("GET", "/report"): report, ("GET", "/live"): live}
+    async def numbers(call: Call) -> str:
+        return exposition.text([*metrics.of_router(router.report()), *metrics.of_process(usage())])
+
+    return {
+        ("PUT", "/order"): order,
+        ("GET", "/stream"): stream,
+        ("GET", "/report"): report,
+        ("GET", "/live"): live,
+        ("GET", "/metrics"): scrape.handler(secret, token, numbers),
+    }
 
 
 def health(router: Router) -> dict[tuple[str, str], Handler]:

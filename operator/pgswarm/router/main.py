@@ -27,7 +27,7 @@ from loguru import logger
 
 from pgswarm import logs, settings, wire
 from pgswarm.errors import Failure, Refused, leaves
-from pgswarm.ports import door
+from pgswarm.ports import door, scrape
 from pgswarm.ports.agents import AgentClient
 from pgswarm.render.haproxy import HaproxyConfig
 from pgswarm.router import api
@@ -112,7 +112,7 @@ async def run(options: Options) -> None:
         group.start_soon(haproxy.run)
         group.start_soon(finder.run)
         group.start_soon(router.run, haproxy, finder)
-        group.start_soon(door.serve, listener, api.api(router, finder, secret))
+        group.start_soon(door.serve, listener, api.api(router, finder, secret, scrape.token(os.environ)))
         group.start_soon(door.serve, public, api.health(router))
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             await anext(aiter(signals))
@@ -130,9 +130,9 @@ async def run(options: Options) -> None:
     logger.info("the router has stopped")
 
 
-def main() -> int:
+def main(log_format: str = "") -> int:
     """The entry point: the exit code, with one line for a mistake in the set-up."""
-    logs.begin("router")
+    logs.begin("router", log_format)
     mistakes: list[BaseException] = []
     try:
         options = read_options(os.environ)
