@@ -22,6 +22,7 @@ from pgswarm.core.routing import (
     View,
     refuses,
     route,
+    stands,
 )
 from pgswarm.core.sightings import Sighting
 
@@ -349,3 +350,38 @@ def test_a_plan_always_says_why_and_depends_on_nothing_but_its_view(view: View) 
 def test_nobody_is_ever_made_a_reader_of_a_silent_or_gone_member(view: View) -> None:
     fresh = {one.address for one in view.sightings if one.closed_at is None and one.silence(NOW) <= HOLD_AFTER}
     assert {reader.address for reader in route(view, NOW).readers} <= fresh
+
+
+@settings(deadline=None, max_examples=300)
+@given(views, st.lists(st.sampled_from([None, 0.0, 0.4, 2.5, 9.0]), min_size=4, max_size=4), st.data())
+def test_a_plan_that_is_said_to_stand_is_the_one_that_would_be_made(
+    before: View, beats: list[float | None], data: st.DataObject
+) -> None:
+    """Some are heard again in the meantime, with the word they had; one may say something else, or be gone."""
+    now, plan = NOW + data.draw(st.sampled_from([0.0, 0.5, 2.5, 12.0])), route(before, NOW)
+    later = [
+        one if ago is None or one.is_gone else replace(one, heard_at=now - ago)
+        for one, ago in zip(before.sightings, beats, strict=False)
+    ]
+    if later and data.draw(st.booleans()):
+        later[0] = data.draw(seen)
+    view = replace(before, sightings=tuple(later), held_since=None)
+    if stands(plan, before, NOW, view, now):
+        assert route(view, now) == plan
+
+
+def test_a_plan_stands_while_there_are_only_beats_and_no_longer() -> None:
+    was = View(
+        order=order("pg-1", 2),
+        routed=target("pg-1", 2),
+        held_since=None,
+        sightings=(primary("pg-1", 2), replica("pg-2", 2)),
+    )
+    plan = route(was, NOW)
+    beaten = replace(was, sightings=tuple(replace(one, heard_at=NOW + 4.9) for one in was.sightings))
+    assert stands(plan, was, NOW, beaten, NOW + 5.0)
+    assert not stands(plan, was, NOW, was, NOW + 5.0), "both have fallen silent"
+    assert not stands(plan, was, NOW, replace(beaten, order=order("pg-1", 3)), NOW + 5.0)
+    assert not stands(plan, was, NOW, replace(beaten, sightings=beaten.sightings[:1]), NOW + 5.0)
+    moved = (primary("pg-1", 2, address="10.0.0.9"), beaten.sightings[1])
+    assert not stands(plan, was, NOW, replace(beaten, sightings=moved), NOW + 5.0)

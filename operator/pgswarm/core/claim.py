@@ -11,6 +11,8 @@ term (`application_name`), so a stream of another reign or of a data directory m
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from pydantic import Field, field_validator, model_validator
 
 from pgswarm.core.base import Value
@@ -23,6 +25,7 @@ def incarnation(member: str, ident: str) -> Incarnation:
     return f"{member}/{ident}"
 
 
+@lru_cache(maxsize=4096)  # asked some hundred times a pass, always of the same few
 def member_of(name: Incarnation) -> str:
     return name.partition("/")[0]
 

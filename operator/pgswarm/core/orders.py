@@ -11,11 +11,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Literal
 
 from pydantic import Field
 
-from pgswarm.core.base import Message
+from pgswarm.core.base import Message, Same
 from pgswarm.core.claim import Claim, Incarnation, Sync, member_of
 from pgswarm.core.record import Grant, Record
 from pgswarm.core.wal import Reign
@@ -91,8 +92,7 @@ class Settings(Message):
     @property
     def digest(self) -> str:
         """What a report's `settings_digest` is compared with."""
-        said = self.model_dump(exclude_defaults=True)  # so that a field of a later version changes nothing by itself
-        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+        return _digest(Same(self))
 
 
 class Circumstances(Message):
@@ -161,6 +161,12 @@ def router_order_for(cluster: str, record: Record) -> RouterOrder:
 def contacts_of(addresses: Mapping[str, str | None]) -> dict[str, str]:
     """Only the addresses that are known."""
     return {member: address for member, address in sorted(addresses.items()) if address}
+
+
+@lru_cache(maxsize=64)
+def _digest(settings: Same[Settings]) -> str:
+    said = settings.value.model_dump(exclude_defaults=True)  # a field of a later version changes nothing by itself
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _named(record: Record, member: str) -> Incarnation | None:

@@ -127,6 +127,33 @@ def route(view: View, now: float) -> RoutePlan:
     )
 
 
+def stands(plan: RoutePlan, before: View, then: float, view: View, now: float) -> bool:
+    """Would `route` say again at `now` what it said of `before` at `then`? True only if that is plain to see.
+
+    Most looks find nothing but beats: everybody says what they said, and who was heard is heard. While writers have
+    somewhere to go, only silence could make a difference then, and that which of two words for one thing came last.
+    """
+    if plan.write is None or view.order is not before.order or view.routed is not before.routed:
+        return False
+    if len(view.sightings) != len(before.sightings):
+        return False
+    members: set[str] = set()
+    primaries = 0
+    for was, one in zip(before.sightings, view.sightings, strict=True):
+        report = one.report
+        if was.report is not report or was.closed_at != one.closed_at:
+            return False
+        if was.address != one.address or was.connected != one.connected:
+            return False
+        if report is None or was.heard_at is None or one.heard_at is None:
+            continue
+        if (then - was.heard_at <= HOLD_AFTER) != (now - one.heard_at <= HOLD_AFTER) or report.member in members:
+            return False
+        members.add(report.member)
+        primaries += report.serving is Serving.PRIMARY
+    return primaries == 1
+
+
 def floor(view: View) -> int:
     """The lowest term that a writer may still be sent to."""
     return max(

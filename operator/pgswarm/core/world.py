@@ -149,19 +149,26 @@ class World:
 
     def present(self, member: str, now: float) -> MemberReport | None:
         """The report of a member that can be talked to now; None if it is closed, silent or was never heard."""
-        return self.report(member) if self.gone(member, now) is None else None
+        sighting = self.members.get(member)
+        if sighting is None or sighting.report is None:
+            return None
+        if sighting.closed_at is not None and self.is_closed(member, now):
+            return None
+        return sighting.report if now - self._heard_at(sighting) <= self.detection else None
 
     def gone(self, member: str, now: float) -> str | None:
         """Why a member cannot be talked to, in words; None while it can."""
         sighting = self.members.get(member)
-        since = max(self.awake_since, sighting.heard_at if sighting and sighting.heard_at else 0.0)
         if sighting is None or sighting.report is None:
             return f"{member} has not been heard yet" + (f" ({sighting.why})" if sighting and sighting.why else "")
         if sighting.closed_at is not None and self.is_closed(member, now):
             return f"{member} closed its connection {now - sighting.closed_at:.1f} s ago ({sighting.why})"
-        if now - since > self.detection:
-            return f"{member} has been silent for {now - since:.1f} s"
-        return None
+        since = self._heard_at(sighting)
+        return f"{member} has been silent for {now - since:.1f} s" if now - since > self.detection else None
+
+    def _heard_at(self, sighting: Sighting[MemberReport]) -> float:
+        """From when on its silence counts: nobody is silent for somebody who does not listen."""
+        return max(self.awake_since, sighting.heard_at or 0.0)
 
     def is_closed(self, member: str, now: float) -> bool:
         """Has its process ended, as its kernel says?"""

@@ -89,8 +89,9 @@ class Process:
 
     def after(self, seconds: float, fn: Callable[..., object], *args: Any) -> Timer:
         """Call `fn` after so many seconds of its own clock, unless it has died by then; later if it is frozen then."""
-        timer = Timer(fn, args, self)
-        self.loop.push(self.loop.now + seconds / self.rate, timer)
+        timer, loop = Timer(fn, args, self), self.loop
+        loop._count += 1
+        heapq.heappush(loop._heap, (loop.now + seconds / self.rate, loop._count, timer))
         return timer
 
     def kill(self) -> None:
@@ -192,14 +193,22 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def time(self) -> float:
         process = self.current
-        return self.now if process is None else process.now
+        return self.now if process is None else self.now * process.rate + process.offset
+
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        handle = events.Handle(callback, args, self, context)
+        self._ready.append(handle)  # type: ignore[attr-defined]
+        return handle
 
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
         process = self.current
         handle = events.TimerHandle(when, callback, args, self, context)
-        self.push(when if process is None else process.world(when), handle)
+        self._count += 1
+        heapq.heappush(self._heap, (when if process is None else process.world(when), self._count, handle))
         return handle
 
     def call_later(  # type: ignore[override]
@@ -231,9 +240,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 if not handle._cancelled:
                     self._run_handle(handle)
             return
-        heap = self._heap
+        heap, pop = self._heap, heapq.heappop
         while heap:
-            when, _, due = heapq.heappop(heap)
+            when, _, due = pop(heap)
             if isinstance(due, Timer):
                 if due.fn is None:
                     continue
@@ -269,7 +278,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def later(self, seconds: float, fn: Callable[..., object], *args: Any, process: Process | None = None) -> Timer:
         """Call `fn` after so many world seconds."""
         timer = Timer(fn, args, process)
-        self.push(self.now + seconds, timer)
+        self._count += 1
+        heapq.heappush(self._heap, (self.now + seconds, self._count, timer))
         return timer
 
     def run_for(self, seconds: float) -> None:
@@ -280,16 +290,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
             failure, self.failure = self.failure, None
             raise failure
 
-    def push(self, when: float, due: Timer | asyncio.TimerHandle) -> None:
-        self._count += 1
-        heapq.heappush(self._heap, (when, self._count, due))
-
 
 def _run(timer: Timer) -> None:
     process = timer.process
-    if process is not None and not process.runs:
+    if process is not None and (process.frozen or not process.alive):
         if process.frozen:
             process.held.append(timer)
-        return
-    if timer.fn is not None:
+    elif timer.fn is not None:
         timer.fn(*timer.args)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pgswarm import wire
 from pgswarm.core.orders import RouterOrder, RouterOrderMessage
 from pgswarm.core.reports import MemberReport, RouterReport
-from pgswarm.core.routing import RoutePlan, Seen, Target, View, refuses, route
+from pgswarm.core.routing import RoutePlan, Seen, Target, View, refuses, route, stands
 from pgswarm.core.sightings import Sighting
 from pgswarm.errors import Failure
 from pgswarm.ports.agents import PAUSE_FIRST, PAUSE_LAST, SILENCE
@@ -101,6 +101,7 @@ class Router:
         self.write: Target | None = None
         self.sessions: list[Session] = []
         self.plan: RoutePlan | None = None
+        self._planned: tuple[View, float] | None = None  # of what, and when
         self._order: RouterOrder | None = None
         self._routed: Target | None = None
         self._contacts: dict[str, str] = {}
@@ -182,7 +183,10 @@ class Router:
             if one.sighting.report is None or one.sighting.report.cluster == self.site.cluster
         )
         view = View(order=self._order, routed=self._routed, held_since=self._held_since, sightings=sightings)
-        plan = route(view, now)
+        if self.plan is not None and self._planned is not None and stands(self.plan, *self._planned, view, now):
+            plan = self.plan
+        else:
+            plan, self._planned = route(view, now), (view, now)
         heeded = self._order.key if self._order else None
         if plan == self.plan and heeded == self._heeded:
             return
