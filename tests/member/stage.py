@@ -198,10 +198,12 @@ class Member:
         return await self.until("streaming", lambda report: report.upstream is not None, deadline)
 
     @asynccontextmanager
-    async def client(self, dbname: str = "app") -> AsyncIterator[psycopg.AsyncConnection[tuple[Any, ...]]]:
+    async def client(
+        self, dbname: str = "app", user: str = "app"
+    ) -> AsyncIterator[psycopg.AsyncConnection[tuple[Any, ...]]]:
         """A connection as the application makes it."""
         async with await psycopg.AsyncConnection.connect(
-            host=self.address, port=self.postgres_port, user="app", password=OWNER_PASSWORD, dbname=dbname,
+            host=self.address, port=self.postgres_port, user=user, password=OWNER_PASSWORD, dbname=dbname,
             connect_timeout=5, autocommit=True,
         ) as connection:  # fmt: skip
             yield connection
@@ -308,15 +310,15 @@ class Stage:
             answer = await member.order(record, self.contacts, settings)
             assert answer.accepted, answer.reason
 
-    async def claimed(self, record: Record, *names: str, k: int = 1) -> Record:
+    async def claimed(self, record: Record, *names: str, k: int = 1, settings: Settings | None = None) -> Record:
         """Write sync for these standbys, see it in force, widen the claim."""
         incarnations = [(await self.members[name].report()).incarnation or "" for name in names]
         record = record.amended("sync", sync=Sync(k=k, names=tuple(incarnations)))
-        await self.give(record)
+        await self.give(record, settings)
         primary = self.members[record.primary_member]
         await primary.until("in force", lambda report: report.in_force and report.in_force.revision == record.revision)
         record = record.amended("claim", claim=Claim(members=(record.primary, *incarnations), r=1 + k))
-        await self.give(record)
+        await self.give(record, settings)
         return record
 
     async def close(self) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from pgswarm.core import (
+    adoption,
     ballot,
     bootstrap,
     claim,
@@ -360,3 +362,21 @@ def the_candidate_is_chosen_too_early(patch: Patch) -> None:
         return None
 
     patch.put(switchover, "decided", hasty)
+
+
+def a_standby_is_taken_for_the_truth(patch: Patch) -> None:
+    patch.put(adoption, "_objections", lambda found, major, accept_standby: iter(()))
+
+
+def what_is_found_is_adopted(patch: Patch) -> None:
+    as_it_is = bootstrap.first_record
+
+    def greedy(world: World, now: float) -> Plan:
+        document = world.document
+        if document is None:
+            return NOTHING
+        first = document.spec.bootstrap.model_copy(update={"adopt": document.instances()[0].name})
+        spec = document.spec.model_copy(update={"bootstrap": first})
+        return as_it_is(replace(world, document=document.model_copy(update={"spec": spec})), now)
+
+    patch.put(bootstrap, "first_record", greedy)

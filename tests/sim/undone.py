@@ -15,6 +15,7 @@ from tests.sim import undoing as undo
 from tests.sim import undoing_grants as grants_undo
 from tests.sim import undoing_words as words_undo
 from tests.sim.scenarios import (
+    adoption,
     arming_hole,
     ballots,
     crashes,
@@ -288,6 +289,16 @@ UNDONE = (
     Undone(
         rule="async: nobody is elected before the grant has run out",
         undo=grants_undo.the_grant_is_not_waited_for, scenario=grants.the_grant_runs_out_while_cut_off,
+    ),
+    Undone(
+        rule="adoption: data that pgswarm did not make are taken over only by a person's word",
+        undo=undo.what_is_found_is_adopted, scenario=adoption.a_directory_that_nobody_spoke_of,
+        shows="not: there is a record",
+    ),
+    Undone(
+        rule="adoption: a standby's data are the truth only by a person's word",
+        undo=undo.a_standby_is_taken_for_the_truth, scenario=adoption.a_standby_made_by_hand,
+        shows="not: there is a record",
     ),
     Undone(
         rule="async: who takes the tenure waits for what its former holder granted",

@@ -45,6 +45,14 @@ class Create:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Adopt:
+    """Take over the data directory that was found."""
+
+    order: Order
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
     begin: Begin
     reason: str
@@ -102,4 +110,4 @@ class Resume:
     reason: str
 
 
-Action = Rest | Create | Start | Stop | Settle | Follow | Rewind | Clone | Promote | Assume | Resume
+Action = Rest | Create | Adopt | Start | Stop | Settle | Follow | Rewind | Clone | Promote | Assume | Resume

@@ -57,6 +57,8 @@ def health(world: World, record: Record, now: float) -> Health:
     building = report.data in (Data.NONE, Data.BUILDING)
     if building and not record.system_id:
         return Health(lost=False, coming=True, reason=f"{name} is creating its data directory")
+    if record.adopting and (building or report.data is Data.FOREIGN):
+        return Health(lost=False, coming=True, reason=f"{name} is taking over the data that it has found")
     if not record.is_held_by(report, record.primary):
         has = f"{report.incarnation or 'no data'}, {report.data.value}, system {report.system_id or 'unknown'}"
         return Health(lost=True, coming=False, reason=f"{name} no longer holds {record.primary} (it has {has})")

@@ -3,13 +3,14 @@
 Nodes are chosen once and remembered: in the record, and until there is one in the member's service, which is pinned.
 The first record names the first instance of the document as primary of term 1, but only after *every* member has
 reported an empty volume: a volume that holds data belongs to somebody, perhaps to this very cluster after its record
-was lost, and then only a person can know.
+was lost, and then only a person can know. One who does names the instance whose data are the truth (`adoption`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
 
+from pgswarm.core import adoption
 from pgswarm.core.claim import Claim, incarnation
 from pgswarm.core.record import Grant, Place, Record
 from pgswarm.core.reports import Data
@@ -52,24 +53,32 @@ def places(
 
 
 def first_record(world: World, now: float) -> Plan:
-    """The record of term 1, as soon as every member has shown an empty volume."""
+    """The record of term 1, as soon as every member has shown an empty volume, or the data that is to be adopted."""
     if world.document is None or world.swarm is None:
         return NOTHING
     if world.place_problems:
         return Plan(waits=world.place_problems)
-    waits = []
+    waits: list[str] = []
+    adopted = world.document.spec.bootstrap.adopt
+    first = next((place for place in world.places if place.member == adopted), None)
     for place in world.places:
         report = world.present(place.member, now)
         if report is None:
             waits.append(f"waiting for {place.member} on {place.node_name}: {_why_silent(world, place.member, now)}")
+        elif place is first:
+            waits.extend(adoption.against(world, place, report))
         elif report.data is not Data.NONE:
             waits.append(
                 f"{place.member}: its volume {place.volume} on {place.node_name} already holds data "
                 f"({report.problem.text if report.problem else report.incarnation or report.data.value}), and there is "
                 f"no record of a cluster {world.cluster}; name another volume, or remove this one if nobody needs it"
+                f"{adoption.besides(world.document, place)}"
             )
     if waits or not world.places:
         return Plan(waits=tuple(waits), again=1.0)
+    if first is not None:
+        taken = adoption.first_record(world, first, incarnation(first.member, world.fresh_id), now)
+        return Plan(steps=(WriteRecord(record=taken, reason=taken.reason),)) if taken else NOTHING
     primary = incarnation(world.places[0].member, world.fresh_id)
     reason = f"all {len(world.places)} volumes are empty: {world.places[0].member} begins term 1"
     record = Record(
@@ -97,7 +106,7 @@ def completed(world: World, record: Record, now: float) -> Plan:
         changed = record.amended(reason, places=(*record.places, *added), departed=departed, grant=grant)
         return Plan(steps=(WriteRecord(record=changed, reason=reason),))
     if record.system_id:
-        return NOTHING
+        return adoption.completed(world, record, now)
     report = world.present(record.primary_member, now)
     if report is None or report.incarnation != record.primary or report.data is not Data.READY or not report.system_id:
         return NOTHING

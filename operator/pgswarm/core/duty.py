@@ -20,6 +20,7 @@ from typing import assert_never
 
 from pgswarm.core import resumption
 from pgswarm.core.actions import Action as Action
+from pgswarm.core.actions import Adopt as Adopt
 from pgswarm.core.actions import Assume as Assume
 from pgswarm.core.actions import Begin as Begin
 from pgswarm.core.actions import Clone as Clone
@@ -146,7 +147,7 @@ def restart_at(facts: Facts, *, patience: float) -> float:
 def pause_after(action: Action, failures: int, asked: float) -> float:
     """Seconds before work that failed `failures` times in a row is tried again; `asked` is what the failure said."""
     match action:
-        case Create() | Clone() | Rewind() | Promote():
+        case Create() | Adopt() | Clone() | Rewind() | Promote():
             return max(asked, _growing(RETRY_FIRST, RETRY_LAST, failures))
         case Follow() | Start() | Stop() | Settle() | Assume() | Resume() | Rest():
             return min(RETRY_STEADY, max(0.05, asked))
@@ -162,6 +163,8 @@ def _leave_alone(facts: Facts) -> Action:
     memory = facts.memory
     if facts.postgres in (Postgres.RUNNING, Postgres.STARTING):
         return Stop(reason="this is another system's data")
+    if memory.data is Data.FOREIGN and memory.bound is not None and memory.bound.adopt:
+        return _adopt(facts, memory.bound)
     wanted = memory.order.system_id if memory.order else ""
     holds = f"system {memory.system_id}" if memory.system_id else "data that pgswarm did not make"
     text = (
@@ -186,6 +189,14 @@ def _obtain_data(facts: Facts) -> Action:
     order = memory.bound
     if memory.order is not None and memory.order.fenced:
         return Rest(reason="no data here, and fenced by a person's word")
+    if order is not None and order.adopt:
+        return _adopt(facts, order)
+    if memory.adopting:
+        text = (
+            f"the data in folder {memory.adopting} of the volume was about to be taken over, and no order says so any "
+            "more; nothing is touched: a person must look"
+        )
+        return Rest(reason=text, problem=Problem(code="half-adopted", text=text))
     if order is None:
         return Rest(reason="no data here, and no order that holds")
     if not facts.heeded:
@@ -200,6 +211,12 @@ def _obtain_data(facts: Facts) -> Action:
         return Rest(reason=f"no address of {order.primary} to clone from")
     upstream = Upstream(primary=order.primary, term=order.term, address=facts.address)
     return Clone(upstream=upstream, reason=f"no complete data directory: clone {order.primary}")
+
+
+def _adopt(facts: Facts, order: Order) -> Action:
+    if not facts.heeded:
+        return Rest(reason="data are to be adopted here; waiting for an operator's word")
+    return Adopt(order=order, reason=f"take over system {order.system_id} as {order.primary}")
 
 
 def _be_fenced(facts: Facts, now: float) -> Action:

@@ -47,6 +47,9 @@ class Memory(Message):
         default=None, description="this data was found, or made, to be on the line of that primary in that term"
     )
 
+    adopting: str = Field(
+        default="", description="the folder in the volume that is being taken over, from before its first byte changes"
+    )
     consented: Consented | None = Field(default=None, description="None: never since this volume was begun, or lost")
 
     @property
@@ -129,10 +132,10 @@ def _incarnation_fits(memory: Memory, order: Order) -> Verdict:
         case Data.NONE | Data.BUILDING:
             if order.create and memory.data is Data.BUILDING and wanted != held:
                 return _no(f"{held} is being built here: the order is to create {wanted}")
-            if wanted is not None and not order.create:
+            if wanted is not None and not order.create and not (memory.adopting and order.adopt and wanted == held):
                 return _no(f"there is no data here (data: {memory.data}): the order is for {wanted}")
         case Data.FOREIGN:
-            if wanted is not None:
+            if wanted is not None and not order.adopt:
                 return _no(f"the volume holds foreign data: the order is for {wanted}")
     return Verdict(ok=True, reason=f"accepted {_key(order)}")
 

@@ -37,6 +37,11 @@ class Order(Message):
     create: bool = Field(
         default=False, description="the primary's data directory does not exist yet: initdb as `incarnation`"
     )
+    adopt: bool = Field(
+        default=False,
+        description="the primary's data directory is one that pgswarm did not make: take over system `system_id` as "
+        "`incarnation`",
+    )
     counted: bool = Field(default=False, description="named in claim or sync: never re-seed from this order")
     claim: Claim | None = Field(default=None, description="who must be asked before a reign is resumed (law 5)")
     sync: Sync = Sync()
@@ -139,6 +144,7 @@ def order_for(cluster: str, record: Record, member: str) -> Order:
         incarnation=record.primary if is_primary else _named(record, member),
         primary=record.primary,
         create=is_primary and not record.system_id,
+        adopt=is_primary and record.adopting,
         counted=record.counts(member),
         claim=record.claim,
         sync=record.sync,

@@ -84,6 +84,7 @@ class Record(Value):
         default=(), description="places that members have left: their services go, their volumes are kept"
     )
     system_id: str = ""
+    adopting: bool = Field(default=False, description="the primary is taking over a directory it did not make")
     grant: Grant = Grant.NONE
     grantor: int = Field(default=0, description="the newest tenure under which grants may have been given")
     losses: tuple[Loss, ...] = ()

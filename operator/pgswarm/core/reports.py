@@ -114,6 +114,24 @@ class Kept(Message):
         return max(0, self.until.lsn - self.since.lsn)
 
 
+class Found(Message):
+    """A data directory on the volume that this agent did not make, as it lies there; it was only looked at."""
+
+    folder: str = Field(description="in the volume; '.' is its root, where the official image has it")
+    others: tuple[str, ...] = Field(default=(), description="further data directories")
+    unreadable: str = Field(default="", description="why it could not be looked at, with what to do")
+    major: str = Field(default="", description="what PG_VERSION says")
+    system_id: str = ""
+    state: str = Field(default="", description="what pg_control says: 'shut down' of a primary at rest")
+    timeline: int = Field(default=1, description="the newest that it knows")
+    standby: bool = Field(default=False, description="in recovery: it may lack what its primary wrote last")
+    lock_file: bool = Field(default=False, description="there is a postmaster.pid")
+    backup_label: bool = False
+    tablespaces: int = 0
+    linked_wal: bool = False
+    logical_slots: tuple[str, ...] = ()
+
+
 class MemberReport(Message):
     """What a member agent says of itself; sent whole at every change and as a heartbeat."""
 
@@ -171,6 +189,7 @@ class MemberReport(Message):
     upstream: Incarnation | None = Field(
         default=None, description="the primary that WAL is being streamed from now; None if no stream is up"
     )
+    found: Found | None = Field(default=None, description="with foreign data: the directory that could be adopted")
     slots: tuple[str, ...] = Field(default=(), description="members for which log is kept here, in a slot of theirs")
     lag: float | None = Field(default=None, description="seconds behind the upstream in replay; None if unknown")
     progress: Progress | None = None

@@ -233,6 +233,19 @@ class RouterSection(Section):
         return self
 
 
+class Bootstrap(Section):
+    """Where the first data come from; it is read while there is no record of the cluster, and never again."""
+
+    adopt: Name | None = Field(
+        default=None,
+        description="instance whose volume holds the data directory of a set-up made by hand: it is taken over as it "
+        "is, and the others are cloned from it",
+    )
+    accept_standby: bool = Field(
+        default=False, description="take it over although it is a standby's, which may lack what its primary wrote last"
+    )
+
+
 class ClusterSpec(Section):
     """What the cluster shall be."""
 
@@ -250,6 +263,7 @@ class ClusterSpec(Section):
         default="16MB",
         description="async only: there is no automatic failover to a member that is known to be further behind",
     )
+    bootstrap: Bootstrap = Field(default_factory=Bootstrap)
     router: RouterSection = Field(default_factory=RouterSection)
     detection_timeout: Duration = Field(default="3s", description="silence after which a member counts as gone")
     isolation_timeout: Duration = Field(default="5s", description="after which a cut-off primary turns clients away")
@@ -331,6 +345,8 @@ def _spec_contradictions(spec: ClusterSpec) -> Iterator[tuple[Place, str]]:
         names = [f"pg-{n}" for n in range(1, spec.instances + 1)]
     if spec.router.name in names:
         yield ("router", "name"), f"the router and an instance are both named {spec.router.name!r}"
+    if spec.bootstrap.adopt is not None:
+        yield from _adoption_contradictions(spec, spec.bootstrap.adopt)
     if spec.durability == "required" and len(names) == 1:
         yield ("durability",), "required with one instance would let no write through; use preferred, or add instances"
     for field in ("detection_timeout", "isolation_timeout"):
@@ -346,6 +362,19 @@ def _instance_contradictions(instances: list[Instance]) -> Iterator[tuple[Place,
                 yield (*at, "name"), f"two instances are named {instance.name!r}; give each a name of its own"
             elif instance.volume and instance.node and (instance.node, instance.volume) == (before.node, before.volume):
                 yield (*at, "volume"), f"{before.name} has this volume on {instance.node} already"
+
+
+def _adoption_contradictions(spec: ClusterSpec, adopt: str) -> Iterator[tuple[Place, str]]:
+    listed = spec.instances if isinstance(spec.instances, list) else []
+    found = next((instance for instance in listed if instance.name == adopt), None)
+    at: Place = ("bootstrap", "adopt")
+    if found is None:
+        yield at, f"no instance is named {adopt!r}; list it with the node and the volume where the data lie"
+    elif found.node is None or found.volume is None:
+        yield at, f"{adopt} needs its node and its volume: only they say where the data lie"
+    if spec.postgres.passwords.owner is None:
+        words = "adopting needs the Swarm secret with the owner's present password: a generated one would replace it"
+        yield ("postgres", "passwords"), words
 
 
 def _name_contradictions(cluster: PostgresCluster) -> Iterator[tuple[Place, str]]:

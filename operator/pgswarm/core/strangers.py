@@ -25,6 +25,14 @@ _CONSTRAINT = re.compile(r"^\s*([a-zA-Z0-9._-]+)\s*(==|!=)\s*(.*?)\s*$")
 
 def beside_member(document: PostgresCluster, place: Place, swarm: SwarmView) -> tuple[str, ...]:
     """Which services of others run on this member's volume, each with what to do."""
+    adopt = document.spec.bootstrap.adopt
+    if adopt is not None and place.member != adopt:
+        return tuple(
+            f"its volume {place.volume} on {place.node_name} is that of service {service.name}, and only the volume of "
+            f"{adopt} is adopted: name another volume for {place.member}, or none; it is cloned, and the old one stays "
+            "as it is"
+            for service in mounting(document.name, place, swarm)
+        )
     return tuple(
         f"service {service.name} runs on its volume {place.volume} on {place.node_name}, and two PostgreSQL on one "
         f"volume destroy it: `{_ending(service)}`"

@@ -23,7 +23,22 @@ from pgswarm.core.memory import Memory
 from pgswarm.core.orders import Circumstances, Order
 from pgswarm.core.reports import Data
 from pgswarm.errors import Again, Refused
-from pgswarm.member import aside, ask, build, grant, reign, settle, sql, state, telling, tools, tuning, waldir, watching
+from pgswarm.member import (
+    adopting,
+    aside,
+    ask,
+    build,
+    grant,
+    reign,
+    settle,
+    sql,
+    state,
+    telling,
+    tools,
+    tuning,
+    waldir,
+    watching,
+)
 from pgswarm.member.config import secret
 from pgswarm.render import postgres as render
 from pgswarm.settings import REPLICATION_ROLE
@@ -46,6 +61,8 @@ async def perform(agent: Agent, action: duty.Action) -> None:
     match action:
         case duty.Create():
             await _create(agent, action.order)
+        case duty.Adopt():
+            await adopting.adopt(agent, action.order)
         case duty.Start():
             await _start(agent, action.begin)
         case duty.Stop():

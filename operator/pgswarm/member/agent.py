@@ -28,6 +28,7 @@ from pgswarm.errors import Again, Failure, Refused
 from pgswarm.member import (
     act,
     aside,
+    foreign,
     grant,
     handover,
     neighbours,
@@ -64,7 +65,7 @@ class Agent:
         *,
         version: str,
         tasks: TaskGroup,
-        sealed: str = "",
+        seal: foreign.Seal,
     ) -> None:
         self.config = config
         self.memory = memory
@@ -90,7 +91,7 @@ class Agent:
         self.hearing = Hearing()
         self.ending = self.checkpoint_owed = False
         self.version = version
-        self._sealed = sealed
+        self.seal = seal
         self.pending_restart: tuple[str, ...] = ()
         self.problems: dict[str, Problem] = {}
         self.observer = Observer(config)
@@ -108,9 +109,9 @@ class Agent:
         self._setbacks = Setbacks()
         self.tuning = tuning.Tuning()
         self._why = ""
-        if sealed:
-            logger.error("{}", sealed)
-            self.problems["sealed"] = Problem(code="foreign-data", text=sealed)
+        if seal.text:
+            logger.error("{}", seal.text)
+            self.problems["sealed"] = Problem(code="foreign-data", text=seal.text)
         self._report = telling.report(self, anyio.current_time(), 1)
 
     # What comes in
@@ -118,8 +119,8 @@ class Agent:
     async def take_order(self, message: OrderMessage) -> wire.Answer:
         """Accept or refuse; an accepted order is durable when this returns, and acted upon."""
         order = message.order
-        if self._sealed:
-            return wire.Answer(accepted=False, reason=self._sealed, report=self._report)
+        if why := self.seal.against(order):
+            return wire.Answer(accepted=False, reason=why, report=self._report)
         async with self._lock:
             verdict = accept(self.memory, order)
             if verdict.ok and (why := self.leave.refused(self, order)):
@@ -150,8 +151,8 @@ class Agent:
     async def take_promise(self, request: wire.PromiseRequest) -> MemberReport:
         """Promise, durably; returns once nothing is received and the end of the log is known. Raises Refused."""
         began = anyio.current_time()
-        if self._sealed:
-            raise Refused(self._sealed)
+        if self.seal.text:
+            raise Refused(self.seal.text)
         if request.prepare:
             return await handover.make_ready(self, request.cluster, request.term)
         if self.yields == request.term:
@@ -179,8 +180,8 @@ class Agent:
 
     async def amend(self, decide: Callable[[Memory], tuple[Verdict, Memory]]) -> Verdict:
         """Put a question to the memory and make durable what it changes, with nothing in between."""
-        if self._sealed:
-            return Verdict(ok=False, reason=self._sealed)
+        if self.seal.text:
+            return Verdict(ok=False, reason=self.seal.text)
         async with self._lock:
             verdict, renewed = decide(self.memory)
             if renewed != self.memory:
@@ -318,7 +319,7 @@ class Agent:
         """Run for ever."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._work)
-            for part in (watching.watch, ruling.rule, slots.keep, neighbours.keep_asking, grant.keep):
+            for part in (watching.watch, ruling.rule, slots.keep, neighbours.keep_asking, grant.keep, foreign.watch):
                 tasks.start_soon(part, self)
 
     async def end(self) -> None:

@@ -27,13 +27,20 @@ _PR_SET_PDEATHSIG = 1
 class Child:
     """One running program; stdout and stderr come through one pipe."""
 
-    def __init__(self, argv: Sequence[str], *, at_our_death: signal.Signals, pass_fds: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        at_our_death: signal.Signals,
+        pass_fds: Sequence[int] = (),
+        stdin: int = subprocess.DEVNULL,
+    ) -> None:
         self._read_end, write_end = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self._read_end, False)
         try:
             self._popen = subprocess.Popen(
                 list(argv),
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=write_end,
                 stderr=write_end,
                 env=environment(),

@@ -26,6 +26,7 @@ from pgswarm.member.agent import Agent
 from pgswarm.member.api import Door
 from pgswarm.member.config import Config
 from pgswarm.member.files import Files
+from pgswarm.member.foreign import Seal, owner
 from pgswarm.member.postmaster import Postmaster
 from pgswarm.ports import door as serving
 from pgswarm.ports import scrape
@@ -61,7 +62,7 @@ async def _main(config: Config, secret: str) -> None:
 
 async def _live(config: Config, door: Door) -> None:
     lock = await _locked(config, door)
-    memory, sealed = _remembered(config)
+    memory, seal = _remembered(config)
     major, version = await tools.version(config)
     async with anyio.create_task_group() as tasks:
         postmaster = Postmaster(config, lock)
@@ -70,7 +71,7 @@ async def _live(config: Config, door: Door) -> None:
         files = Files(config, major, f"{keep}MB")
         if memory.settings is not None:
             files.take(memory.settings)
-        agent = Agent(config, memory, files, postmaster, version=version, tasks=tasks, sealed=sealed)
+        agent = Agent(config, memory, files, postmaster, version=version, tasks=tasks, seal=seal)
         postmaster.on_change(agent.stirred)
         door.agent = agent
         logger.info("member {} of {}: data {}, {}", config.member, config.cluster, memory.data, memory.incarnation)
@@ -85,6 +86,8 @@ async def _locked(config: Config, door: Door) -> int:
             lock = state.lock(config.lock_file)
         except OSError as exc:
             lock, why = None, f"cannot open {config.lock_file}: {exc.strerror}"
+            if isinstance(exc, PermissionError):
+                why = f"cannot write to {config.volume}: {owner(config.volume) or exc.strerror}"
         else:
             why = f"another process holds {config.lock_file}: two containers are on this volume; waiting for its end"
         if lock is not None:
@@ -96,18 +99,19 @@ async def _locked(config: Config, door: Door) -> int:
         await anyio.sleep(LOCK_POLL)
 
 
-def _remembered(config: Config) -> tuple[Memory, str]:
-    """The memory, and why nothing may be done with this volume (empty if something may)."""
+def _remembered(config: Config) -> tuple[Memory, Seal]:
+    """The memory, and why nothing may be done with this volume, if that is so."""
     try:
         memory = state.load(config)
     except Refused as exc:
-        return Memory(cluster=config.cluster, member=config.member, data=Data.FOREIGN), exc.reason
+        return Memory(cluster=config.cluster, member=config.member, data=Data.FOREIGN), Seal(text=exc.reason)
     if memory.data is not Data.FOREIGN:
-        return memory, ""
-    return memory, (
+        return memory, Seal()
+    text = (
         f"the volume holds data that pgswarm did not make ({config.pgdata} or beside it), and no memory of this agent; "
         "nothing is touched: give this member an empty volume, or move that data away if nobody needs it"
     )
+    return memory, Seal(text=text, looks=True)
 
 
 async def _until_told(tasks: TaskGroup, door: Door) -> None:

@@ -15,7 +15,7 @@ from loguru import logger
 from pgswarm.core import duty
 from pgswarm.core.orders import Order
 from pgswarm.errors import Again, Failure, Refused
-from pgswarm.member import act, grant, reign
+from pgswarm.member import act, audit, grant, reign
 
 if TYPE_CHECKING:
     from pgswarm.member.agent import Agent
@@ -36,6 +36,7 @@ async def rule(agent: Agent) -> None:
         key = _key(agent, order)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_until_done, agent, order)
+            tasks.start_soon(audit.keep, agent)
             while (now := agent.reigns()) is not None and _key(agent, now) == key:
                 await agent.changed()
             tasks.cancel_scope.cancel()

@@ -88,7 +88,9 @@ def sync_directory(path: Path) -> None:
 
 
 def _holds_data(config: Config) -> bool:
-    """Is there anything in the place of a data directory, or of one that was replaced, or at the volume's top?"""
+    """Is there anything in the place of a data directory, or of one that was replaced, or one anywhere else?"""
     if (config.volume / "PG_VERSION").exists():
+        return True
+    if any((path / "global" / "pg_control").exists() for path in config.volume.iterdir() if path != config.fresh):
         return True
     return any(path.exists() and (path.is_file() or any(path.iterdir())) for path in (config.pgdata, config.former))

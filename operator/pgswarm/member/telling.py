@@ -78,6 +78,7 @@ def report(agent: Agent, now: float, sequence: int) -> MemberReport:
         clock=boottime(),
         consented=agent.leave.consented_at(memory.consented),
         upstream=agent.upstream.primary if agent.upstream and streaming else None,
+        found=agent.seal.found,
         slots=agent.slots,
         lag=sight.behind if sight and sight.recovery else None,
         progress=agent.progress,

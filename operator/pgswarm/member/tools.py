@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import anyio
 
@@ -57,7 +59,12 @@ class Lines:
 
 
 async def run(
-    argv: Sequence[str], *, deadline: float, on_line: Callable[[str], None] | None = None, keep: int = KEPT_LINES
+    argv: Sequence[str],
+    *,
+    deadline: float,
+    on_line: Callable[[str], None] | None = None,
+    keep: int = KEPT_LINES,
+    stdin: int = subprocess.DEVNULL,
 ) -> Output:
     """Run one program to its end. Raises Again if it takes longer than `deadline`; ends it when cancelled."""
     kept: deque[str] = deque(maxlen=keep)
@@ -68,7 +75,7 @@ async def run(
             on_line(line)
 
     lines = Lines(take)
-    child = Child(argv, at_our_death=signal.SIGKILL)
+    child = Child(argv, at_our_death=signal.SIGKILL, stdin=stdin)
     try:
         with anyio.fail_after(deadline):
             await child.pump(lines.feed)
@@ -83,9 +90,11 @@ async def run(
     return Output(code=code, lines=tuple(kept))
 
 
-async def control_data(config: Config) -> dict[str, str]:
-    """What pg_controldata says of PGDATA, by its (English) names."""
-    output = await run([config.program("pg_controldata"), "-D", str(config.pgdata)], deadline=20.0, keep=200)
+async def control_data(config: Config, directory: Path | None = None) -> dict[str, str]:
+    """What pg_controldata says of PGDATA, or another directory, by its (English) names."""
+    output = await run(
+        [config.program("pg_controldata"), "-D", str(directory or config.pgdata)], deadline=20.0, keep=200
+    )
     if output.code != 0:
         raise Again(f"pg_controldata failed: {output.last}")
     pairs = (line.partition(":") for line in output.lines)

@@ -59,13 +59,22 @@ def knows(wal: Path, timeline: int) -> bool:
     return found is not None and not found.planted
 
 
+def newest(wal: Path, base: int) -> int:
+    """PostgreSQL's own rule: the last of an unbroken row of history files above `base`."""
+    present = {int(match[1], 16) for path in wal.iterdir() if (match := _NAME.match(path.name))}
+    last = base
+    while last + 1 in present:
+        last += 1
+    return last
+
+
 def timeline_at(wal: Path, base: int, lsn: int, segment_size: int) -> int:
     """The timeline that the byte at `lsn` of the replayed log is on; `base` is one that it surely went through.
 
     Recovery follows the newest timeline above `base` that descends from it, once log of it has come; so a candidate
     counts only if a segment of it that holds `lsn` is here.
     """
-    for timeline in range(_newest(wal, base), base, -1):
+    for timeline in range(newest(wal, base), base, -1):
         found = history(wal, timeline)
         if found is None or found.planted or base not in [parent for parent, _ in found.ends]:
             continue
@@ -109,21 +118,12 @@ def tidy(wal: Path, base: int, unfinished: int | None) -> None:
     """
     if unfinished is not None:
         _path(wal, unfinished).unlink(missing_ok=True)
-    newest = _newest(wal, base)
-    while newest > base and (found := history(wal, newest)) is not None and found.planted:
-        _path(wal, newest).unlink(missing_ok=True)
-        newest -= 1
-    if unfinished is not None or newest >= base:
+    last = newest(wal, base)
+    while last > base and (found := history(wal, last)) is not None and found.planted:
+        _path(wal, last).unlink(missing_ok=True)
+        last -= 1
+    if unfinished is not None or last >= base:
         state.sync_directory(wal)
-
-
-def _newest(wal: Path, base: int) -> int:
-    """PostgreSQL's own rule: the last of an unbroken row of history files above `base`."""
-    present = {int(match[1], 16) for path in wal.iterdir() if (match := _NAME.match(path.name))}
-    newest = base
-    while newest + 1 in present:
-        newest += 1
-    return newest
 
 
 def _path(wal: Path, timeline: int) -> Path:

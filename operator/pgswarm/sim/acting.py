@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, assert_never
 
-from pgswarm.core import claim, duty
+from pgswarm.core import adoption, claim, duty
 from pgswarm.core.memory import Memory
 from pgswarm.core.orders import Order
 from pgswarm.core.reports import Data, MemberReport, Progress, Role
@@ -22,6 +22,7 @@ from pgswarm.sim import aside, leave, reigning
 from pgswarm.sim.clock import Job, Signal
 from pgswarm.sim.postgres import Postgres
 from pgswarm.sim.streaming import GHOST, NOBODY
+from pgswarm.sim.telling import VERSION
 from pgswarm.sim.volume import common
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def perform(agent: Agent, action: duty.Action) -> Job:
     match action:
         case duty.Create():
             yield from _create(agent, action.order)
+        case duty.Adopt():
+            yield from _adopt(agent, action.order)
         case duty.Start():
             yield from _start(agent, action.begin)
         case duty.Stop():
@@ -98,6 +101,28 @@ def _create(agent: Agent, order: Order) -> Job:
     yield from agent.remember(
         data=Data.READY, system_id=system, reigned=order.term, timeline=order.timeline, begun=True
     )
+
+
+def _adopt(agent: Agent, order: Order) -> Job:
+    volume = agent.volume
+    if not agent.memory.adopting:
+        found = volume.found
+        if found is None or found.system_id != order.system_id or adoption.timeline(found) != order.timeline:
+            raise Refused(f"not taken over: here is {found}")
+        if refused := adoption.objections(
+            found, major=VERSION.partition(".")[0], accept_standby=order.timeline > found.timeline
+        ):
+            raise Refused(f"not taken over: {'; '.join(refused)}")
+        yield from agent.remember(data=Data.BUILDING, incarnation=order.primary, adopting=found.folder, system_id="",
+                                  reigned=0, timeline=0, begun=False, follows=None)  # fmt: skip
+    agent.progress = Progress(what="adopt")
+    agent.publish()
+    yield agent.site.draw(0.5, 1.5)
+    volume.recovering = False
+    begun = order.timeline == volume.position.timeline
+    yield from agent.remember(data=Data.READY, system_id=order.system_id, reigned=order.term, timeline=order.timeline,
+                              begun=begun, adopting="")  # fmt: skip
+    agent.site.story(agent.name, f"has taken over system {order.system_id}: {order.primary}", key=True)
 
 
 def _start(agent: Agent, begin: duty.Begin) -> Job:

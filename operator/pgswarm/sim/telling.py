@@ -16,6 +16,9 @@ from pgswarm.member.telling import HANG
 if TYPE_CHECKING:
     from pgswarm.sim.agent import Agent
 
+VERSION = "17.6"
+"""Of every PostgreSQL that is played."""
+
 
 def serving(agent: Agent) -> tuple[Serving, str]:
     """What clients may be sent here for, and why not."""
@@ -88,12 +91,14 @@ def words(agent: Agent) -> dict[str, Any]:
         "granted": agent.leave.lets_write(),
         "consented": agent.leave.consented_at(memory.consented),
         "upstream": agent.upstream.primary if agent.upstream and agent.streaming else None,
+        "found": agent.volume.found,
         "slots": agent.slots.told,
         "progress": agent.progress,
         "problem": next(iter(agent.problems.values()), None),
         "pending_restart": agent.tuning.pending if agent.postgres.answers else (),
         "settings_digest": agent.tuning.digest,
         "tried": agent.tuning.passed,
+        "version": VERSION,
     }
 
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+from pgswarm.core.adoption import AT_REST, ROOT, STANDBY_AT_REST
 from pgswarm.core.memory import Memory
+from pgswarm.core.reports import Data, Found
 from pgswarm.core.wal import Position
 
 if TYPE_CHECKING:
@@ -67,6 +69,27 @@ class Volume:
     def knows(self, timeline: int) -> bool:
         """Has this timeline begun, as far as this directory knows?"""
         return timeline == 1 or (timeline in self.histories and timeline not in self.planted)
+
+    def made_by_hand(self, log: Log, system_id: str, *, standby: bool = False) -> None:
+        """It holds the directory of a set-up that nobody here has made."""
+        self.log, self.system_id, self.recovering, self.redo = log, system_id, standby, len(log)
+        self.closed = not standby
+        self.memory = Memory(cluster=self.cluster, member=self.member, data=Data.FOREIGN)
+
+    @property
+    def found(self) -> Found | None:
+        """The directory that could be adopted here."""
+        if self.memory.data is not Data.FOREIGN or not self.log:
+            return None
+        state = STANDBY_AT_REST if self.recovering else AT_REST
+        return Found(
+            folder=ROOT,
+            major="17",
+            system_id=self.system_id,
+            state=state,
+            timeline=self.position.timeline,
+            standby=self.recovering,
+        )
 
     def lose(self) -> None:
         """The disk is replaced by an empty one."""
