@@ -19,7 +19,7 @@ from pgswarm.core.wal import Reign
 from pgswarm.member import audit, foreign
 from pgswarm.member.adopting import old_settings
 from pgswarm.member.config import Config, from_environment
-from tests.member.stage import CLUSTER, OWNER_PASSWORD, Member, Stage, succeed, unprivileged
+from tests.member.stage import CLUSTER, OWNER_PASSWORD, Member, Stage, new_folder, succeed, unprivileged
 
 pytestmark = [pytest.mark.postgres]
 
@@ -42,7 +42,7 @@ class ByHand:
     """A PostgreSQL as somebody set it up: no role postgres, its own settings, no checksums."""
 
     def __init__(self, directory: Path, *, user: str = "cnv_user") -> None:
-        self.directory, self.user = directory, user
+        self.directory, self.user, self.sockets = directory, user, new_folder()
         directory.mkdir(parents=True, exist_ok=True)
         shutil.chown(directory, "postgres", "postgres")
         self.run("initdb", "-U", user, "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-instructions")
@@ -55,21 +55,23 @@ class ByHand:
         return done.stdout
 
     def start(self) -> None:
-        where = f"-c listen_addresses= -c unix_socket_directories={self.directory} -c synchronous_standby_names="
+        where = f"-c listen_addresses= -c unix_socket_directories={self.sockets} -c synchronous_standby_names="
         self.run("pg_ctl", "start", "-w", "-o", where, "-l", str(self.directory / "log"))
 
     def stop(self, mode: str = "fast") -> None:
         self.run("pg_ctl", "stop", "-w", "-m", mode)
+        for path in self.sockets.iterdir():
+            path.unlink()
 
     def sql(self, text: str, database: str = "postgres") -> str:
-        argv = ["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", str(self.directory), "-U", self.user, "-d", database]
+        argv = ["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", str(self.sockets), "-U", self.user, "-d", database]
         done = subprocess.run([*unprivileged(), *argv, "-c", text], capture_output=True, text=True, timeout=60, cwd="/")
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
     def copy_to(self, directory: Path) -> None:
         """A standby of it, as somebody makes one."""
-        argv = ["pg_basebackup", "-h", str(self.directory), "-U", self.user, "-D", str(directory), "-R"]
+        argv = ["pg_basebackup", "-h", str(self.sockets), "-U", self.user, "-D", str(directory), "-R"]
         subprocess.run([*unprivileged(), *argv], check=True, timeout=60, cwd="/")
         directory.chmod(0o700)
 
@@ -202,7 +204,7 @@ async def test_a_standby_is_taken_by_a_person_s_word_only_and_begins_a_timeline(
     assert found is not None
     assert "backup_label" in majors(found)[0]
     standby = ByHand.__new__(ByHand)
-    standby.directory, standby.user = a.volume, "cnv_user"
+    standby.directory, standby.user, standby.sockets = a.volume, "cnv_user", new_folder()
     standby.start()
     old.stop()
     standby.stop()
