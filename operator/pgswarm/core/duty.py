@@ -51,6 +51,9 @@ RETRY_FIRST, RETRY_LAST = 0.5, 30.0
 RETRY_STEADY = 2.0
 """Seconds at most between attempts at everything else: what it waits for is short."""
 
+LARGE = (Create, Adopt, Clone, Rewind, Promote)
+"""Work that takes its time, and of whose failure people are told at once."""
+
 FOLLOW_TRIES = 3
 """Times that a standby which lies on the line may fail to stream before its data is made anew."""
 

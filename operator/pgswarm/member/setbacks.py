@@ -47,7 +47,7 @@ class Setbacks:
         if self._times in TOLD:
             logger.warning("{} ({} times), again in {:.1f} s", failure.reason, self._times, pause)
         disk = "disk full" in failure.reason
-        large = isinstance(action, duty.Create | duty.Adopt | duty.Clone | duty.Rewind | duty.Promote)
+        large = isinstance(action, duty.LARGE)
         if not (disk or large or self._times >= LASTING):
             return None
         code = "disk-full" if disk else f"{type(action).__name__.lower()}-failed"

@@ -329,11 +329,7 @@ class Agent:
         if self._failures == 1:
             self.site.story(self.name, f"{type(action).__name__.lower()} failed: {failure.reason}")
         disk = "disk full" in failure.reason
-        if (
-            disk
-            or isinstance(action, duty.Create | duty.Adopt | duty.Clone | duty.Rewind | duty.Promote)
-            or self._failures >= 10
-        ):
+        if disk or isinstance(action, duty.LARGE) or self._failures >= 10:
             code = "disk-full" if disk else f"{type(action).__name__.lower()}-failed"
             self.problems["work"] = Problem(code=code, text=failure.reason)
 

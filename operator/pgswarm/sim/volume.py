@@ -74,7 +74,7 @@ class Volume:
         """It holds the directory of a set-up that nobody here has made."""
         self.log, self.system_id, self.recovering, self.redo = log, system_id, standby, len(log)
         self.closed = not standby
-        self.memory = Memory(cluster=self.cluster, member=self.member, data=Data.FOREIGN)
+        self.memory = self.memory.model_copy(update={"data": Data.FOREIGN})
 
     @property
     def found(self) -> Found | None:

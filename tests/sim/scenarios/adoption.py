@@ -68,6 +68,6 @@ def _begin(play: Play, *, adopt: bool = True, standby: bool = False) -> list[Any
     if adopt:
         play.site.swarm.secrets.append(Secret(id="main-owner", name="main-owner"))
         postgres = {"passwords": {"owner": "main-owner"}}
-        instances = [{"name": "pg-1", "node": "n1", "volume": "old_data"}, {"name": "pg-2", "node": "n2"}]
+        instances = [{"name": "pg-1", "node": "n1", "volume": "main_pg-1"}, {"name": "pg-2", "node": "n2"}]
         play.edit(bootstrap={"adopt": "pg-1"}, postgres=postgres, instances=instances)
     return old
