@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 
-from pgswarm.cli import figures, show
+from pgswarm.cli import figures, show, top
+from pgswarm.core.activity import Activity, Connections, Database, Standby, Statement
 from pgswarm.core.chronicle import Event
 from pgswarm.core.reports import Progress
 from pgswarm.core.status import MemberStatus, RouterStatus, Status, StepStatus
@@ -176,3 +177,56 @@ def test_spans_are_short(seconds: float, text: str) -> None:
 def test_work_whose_end_is_not_known_says_only_what_is() -> None:
     assert figures.work(0, 0, 0.0) == ""
     assert figures.work(3 << 20, 0, 1 << 20) == "3.0 MB  1.0 MB/s"
+
+
+BUSY = Activity(
+    cluster="main",
+    member="postgres-primary",
+    role="primary",
+    connections=Connections(
+        active=12, idle=61, idle_in_transaction=3, waiting=2, unacknowledged=4, limit=100, oldest=7.0
+    ),
+    standbys=(
+        Standby(
+            name="postgres-secondary", state="streaming", sync="quorum", replayed=4096, flush_lag=0.004, replay_lag=1.2
+        ),
+    ),
+    databases=(Database(name="cnv_project", commits=120_000, blocks_read=600, blocks_hit=59_400),),
+    statements=(
+        Statement(
+            text="SELECT o.id, o.total, c.name FROM orders AS o JOIN customers AS c ON c.id = o.customer_id "
+            "WHERE o.created_at > $1 AND c.region = $2 ORDER BY o.created_at DESC LIMIT $3",
+            database="cnv_project",
+            calls=4211,
+            total=312.4,
+            mean=0.0742,
+            rows=84_220,
+            hit_ratio=0.71,
+        ),
+        Statement(
+            text="INSERT INTO hits (at) VALUES ($1)", database="cnv_project", calls=9, total=0.9, mean=0.1, rows=9
+        ),
+    ),
+    data_bytes=8 * GIB,
+    wal_bytes=672 << 20,
+    disk_free=31 * GIB,
+    disk_total=60 * GIB,
+)
+REPLICA = BUSY.model_copy(update={"member": "postgres-secondary", "role": "standby", "standbys": (), "statements": ()})
+
+
+def test_top_in_80_columns_with_rates_from_the_second_look_on() -> None:
+    rates = top.Rates()
+    look = {"main": {"postgres-primary": BUSY, "postgres-secondary": REPLICA, "postgres-third": "it is silent"}}
+    assert "2400" not in drawn(top.drawn(look, rates, 10.0))
+    later = BUSY.databases[0].model_copy(update={"commits": 124_800})
+    look["main"]["postgres-primary"] = BUSY.model_copy(update={"databases": (later,)})
+    text = drawn(top.drawn(look, rates, 12.0))
+    assert max(map(len, text.splitlines())) <= 80
+    compare("top", text)
+
+
+def test_top_says_why_there_are_no_statements() -> None:
+    why = BUSY.model_copy(update={"statements": (), "statements_why": "the extension is not there"})
+    assert "the extension is not there" in drawn(top.drawn({"main": {"a": why}}, top.Rates()))
+    assert drawn(top.drawn({}, top.Rates())) == "no clusters\n"

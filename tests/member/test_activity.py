@@ -67,3 +67,26 @@ async def test_a_token_is_asked_for_where_there_is_one(stage: Stage) -> None:
         told = await client.get(url, headers={"Authorization": "Bearer 0123456789abcdef"})
     assert told.status_code == 200
     assert (await a.call("GET", "/metrics")).status_code == 200, "the control secret opens it too"
+
+
+async def test_the_costliest_statements_are_told_of_a_new_cluster_without_constants_or_ours(stage: Stage) -> None:
+    await stage.begun("a")
+    a = stage.member("a")
+    for number in range(5):
+        await a.sql(f"SELECT {number} + 41, pg_sleep(0.02)")
+    a.root("CREATE ROLE somebody PASSWORD 'very secret'")
+
+    async def told() -> Activity:
+        return Activity.model_validate_json((await a.call("GET", "/activity")).content)
+
+    seen = await told()
+    assert seen.statements_why == ""
+    (slow,) = [one for one in seen.statements if "pg_sleep" in one.text]
+    assert (slow.calls, slow.database) == (5, "app")
+    assert slow.total > 0.1
+    assert "41" not in slow.text
+    text = " ".join(one.text for one in seen.statements)
+    assert "very secret" not in text
+    assert "pg_last_wal_receive_lsn" not in text, "what the agent asks is nobody's statement"
+    assert a.root("SHOW shared_preload_libraries") == "pg_stat_statements"
+    assert await a.sql("SELECT count(*) FROM pg_extension WHERE extname = 'pg_stat_statements'") == [(1,)]

@@ -82,3 +82,26 @@ def test_a_documents_rules_come_after_ours_and_before_everybody_with_a_password(
 
 def test_in_quarantine_no_rule_of_a_document_lets_anybody_in() -> None:
     assert "trust" not in postgres.hba(open_to_clients=False, rules=("host all all 0.0.0.0/0 trust",))
+
+
+@pytest.mark.parametrize(
+    ("given", "libraries"),
+    [
+        (None, "pg_stat_statements"),
+        ("timescaledb", "timescaledb,pg_stat_statements"),
+        ("pg_cron, pg_stat_statements", "pg_cron, pg_stat_statements"),
+        ("", ""),
+    ],
+)
+def test_statements_are_counted_beside_what_the_document_loads_unless_it_loads_nothing(
+    given: str | None, libraries: str
+) -> None:
+    parameters = {} if given is None else {"shared_preload_libraries": given}
+    text = lines(statements=True, parameters=parameters)
+    assert f"shared_preload_libraries = '{libraries}'" in text
+    assert "pg_stat_statements.track_utility = 'off'" in text
+
+
+def test_where_the_library_is_not_there_it_is_not_asked_for() -> None:
+    assert "pg_stat_statements" not in configuration(wanted())
+    assert "shared_preload_libraries = 'x'" in lines(parameters={"shared_preload_libraries": "x"})

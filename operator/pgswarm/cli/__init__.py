@@ -26,6 +26,7 @@ from pgswarm.cli import (
     maintenance,
     pause,
     reach,
+    top,
     wishes,
 )
 
@@ -47,6 +48,7 @@ maintenance.declare(app)
 fence.declare(app)
 history.declare(app)
 reach.declare(app)
+top.declare(app)
 agents.declare(app)
 
 

@@ -17,6 +17,9 @@ from pgswarm.wire import OPERATOR_PORT
 DEADLINE = 3.0
 """Seconds for one answer."""
 
+DEADLINE_ACTIVITY = 6.0
+"""The same where the operator has to ask every member first."""
+
 
 async def statuses(secret: str, address: str = "127.0.0.1", port: int = OPERATOR_PORT) -> tuple[Status, ...] | None:
     """Every cluster's status in the words of the operator that acts for it; None if none runs here."""
@@ -38,9 +41,17 @@ async def statuses(secret: str, address: str = "127.0.0.1", port: int = OPERATOR
     return tuple(Status.model_validate(found[name]) for name in sorted(found))
 
 
-async def _ask(secret: str, address: str, port: int) -> dict[str, Any] | None:
+async def activity(secret: str, address: str = "127.0.0.1", port: int = OPERATOR_PORT) -> dict[str, Any] | None:
+    """What goes on in every PostgreSQL, by cluster and member; None if no operator runs here."""
+    here = await _ask(secret, address, port, "/activity", DEADLINE_ACTIVITY)
+    return here["clusters"] if here is not None else None
+
+
+async def _ask(
+    secret: str, address: str, port: int, path: str = "/status", deadline: float = DEADLINE
+) -> dict[str, Any] | None:
     try:
-        answered = await Line(address, port, secret, caller="person").call("GET", "/status", deadline=DEADLINE)
+        answered = await Line(address, port, secret, caller="person").call("GET", path, deadline=deadline)
         found: dict[str, Any] = json.loads(answered.body)
     except (Failure, ValueError):
         return None

@@ -380,3 +380,4 @@ async def install(agent: Agent) -> None:
         secret(config.owner_password_file),
         secret(config.replication_password_file),
     )
+    await sql.count_statements(config, agent.memory.circumstances.settings.database)

@@ -90,6 +90,10 @@ class Config:
     def program(self, name: str) -> str:
         return str(self.bindir / name)
 
+    def has_library(self, name: str) -> bool:
+        """Could PostgreSQL load it? Debian has libraries beside the programs; one that is missing ends every start."""
+        return (self.bindir.resolve().parent / "lib" / f"{name}.so").exists()
+
 
 def from_environment(env: Mapping[str, str]) -> Config:
     """Read the configuration. Raises Refused with what is missing."""

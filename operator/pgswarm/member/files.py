@@ -31,6 +31,7 @@ class Files:
             ident_file=str(conf / "pg_ident.conf"),
             slot_keep=slot_keep,
             slot=render.slot_name(config.member),
+            statements=config.has_library("pg_stat_statements"),
         )
         self._open = True
         self._rules: tuple[str, ...] = ()

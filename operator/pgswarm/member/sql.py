@@ -14,6 +14,7 @@ from typing import Any, LiteralString
 
 import anyio
 import psycopg
+from loguru import logger
 from psycopg import sql
 from psycopg.rows import tuple_row
 
@@ -37,6 +38,12 @@ REWIND_FUNCTIONS: tuple[LiteralString, ...] = (
     "pg_read_binary_file(text, bigint, bigint, boolean)",
 )
 """What pg_rewind calls on its source."""
+
+
+_UNCOUNTED: LiteralString = """
+SELECT current_setting('shared_preload_libraries') ~ 'pg_stat_statements'
+       AND NOT EXISTS (SELECT 1 FROM pg_extension WHERE extname = 'pg_stat_statements')
+"""
 
 
 async def connect(config: Config, *, deadline: float = QUERY, database: str = "postgres") -> Connection:
@@ -96,6 +103,25 @@ async def install(config: Config, settings: Settings, owner_password: str, repli
             await _execute(connection, create.format(sql.Identifier(settings.database), sql.Identifier(settings.owner)))
     finally:
         drop(connection)
+
+
+async def count_statements(config: Config, *databases: str) -> None:
+    """The extension by which statements are read, where its library is loaded; for people, so never worth a failure."""
+    for database in ("postgres", *databases):
+        try:
+            connection = await connect(config, deadline=5.0, database=database)
+        except Again as failure:
+            logger.warning("{}: statements are not counted there yet: {}", database, failure.reason)
+            continue
+        try:
+            await ask(connection, "SET synchronous_commit = local")
+            [[wanted]] = await ask(connection, _UNCOUNTED, deadline=5.0)
+            if wanted:
+                await ask(connection, "CREATE EXTENSION IF NOT EXISTS pg_stat_statements", deadline=10.0)
+        except Again as failure:
+            logger.warning("{}: statements are not counted there yet: {}", database, failure.reason)
+        finally:
+            drop(connection)
 
 
 async def _role(connection: Connection, role: str, password: str, rights: LiteralString) -> None:

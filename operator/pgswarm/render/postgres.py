@@ -49,6 +49,11 @@ DEFAULTS: Mapping[str, str] = {
 }
 """Settings that a document may change."""
 
+PRELOAD = "shared_preload_libraries"
+STATEMENTS: Mapping[str, str] = {PRELOAD: "pg_stat_statements", "pg_stat_statements.track_utility": "off"}
+"""Settings by which statements are counted, for `pgswarm top`; where the library is, and the document may change them.
+Utility statements are not counted, for their texts may hold passwords (CREATE ROLE)."""
+
 OWNED: Mapping[str, str] = {
     "archive_cleanup_command": "",
     "fsync": "on",
@@ -90,6 +95,7 @@ class Configuration:
     sync: str = ""
     upstream: str = ""
     slot: str = ""
+    statements: bool = False  # the library pg_stat_statements is there
     is_calm: bool = False
 
 
@@ -97,7 +103,11 @@ def configuration(wanted: Configuration) -> str:
     """postgresql.conf."""
     settings = dict(DEFAULTS)
     settings["max_slot_wal_keep_size"] = wanted.slot_keep
+    if wanted.statements:
+        settings.update(STATEMENTS)
     settings.update(usable(wanted.parameters))
+    if wanted.statements:
+        settings[PRELOAD] = _with_statements(settings[PRELOAD])
     settings.update(OWNED)
     if wanted.is_calm:
         settings["wal_retrieve_retry_interval"] = CALM_RETRY
@@ -115,6 +125,14 @@ def configuration(wanted: Configuration) -> str:
     )
     lines = [f"{name} = {quoted(value)}" for name, value in sorted(settings.items())]
     return "\n".join(["# Written by pgswarm at every change; the document is the place to edit.", *lines, ""])
+
+
+def _with_statements(libraries: str) -> str:
+    """The document's libraries and ours; of one that asks for none, none."""
+    named = [name.strip() for name in libraries.split(",") if name.strip()]
+    if not named or STATEMENTS[PRELOAD] in (name.strip('"') for name in named):
+        return libraries
+    return ",".join([*named, STATEMENTS[PRELOAD]])
 
 
 def usable(parameters: Mapping[str, str]) -> dict[str, str]:
