@@ -95,8 +95,8 @@ def drawn(looks: Looks, rates: Rates, now: float | None = None) -> Group:
         known = [one for one in members.values() if not isinstance(one, str)]
         lines += [Text(cluster, style="bold"), _members(known, rates, at)]
         lines += [Text(f"  {name}: {why}", style="red") for name, why in members.items() if isinstance(why, str)]
-        if any(one.standbys for one in known):
-            lines += [Text(), _standbys(known)]
+        for one in known:
+            lines += [Text(), _standbys(one)] if one.standbys else []
         for one in known:
             if one.role == "primary":
                 lines += [Text(), *_statements(one)]
@@ -104,9 +104,7 @@ def drawn(looks: Looks, rates: Rates, now: float | None = None) -> Group:
 
 
 def _members(known: Sequence[Activity], rates: Rates, now: float) -> Table:
-    table = _table(
-        "member", "sessions", "active", "idle", "in tx", "lock", "sync", "tx/s", "hits", "data", "log", "free"
-    )
+    table = _table("member", "sessions", "active", "idle", "in tx", "lock", "sync", "tx/s", "hits", "data", "free")
     for one in sorted(known, key=lambda one: (one.role != "primary", one.member)):
         seen, rate = one.connections, rates.of(one, now)
         table.add_row(
@@ -120,27 +118,23 @@ def _members(known: Sequence[Activity], rates: Rates, now: float) -> Table:
             f"{rate:.0f}" if rate is not None else "",
             figures.percent(one.hit_ratio, 1) if one.hit_ratio is not None else "",
             figures.size(one.data_bytes),
-            figures.size(one.wal_bytes),
             figures.percent(one.disk_free, one.disk_total),
         )
     return table
 
 
-def _standbys(known: Sequence[Activity]) -> Table:
-    table = _table("standby", "from", "state", "counts", "to send", "to flush", "to replay", "flushed", "replayed")
-    for one in known:
-        for standby in one.standbys:
-            table.add_row(
-                f" {standby.name}",
-                one.member,
-                standby.state,
-                "yes" if standby.sync in ("sync", "quorum") else "no",
-                figures.size(standby.sent),
-                figures.size(standby.flushed),
-                figures.size(standby.replayed),
-                _lag(standby.flush_lag),
-                _lag(standby.replay_lag),
-            )
+def _standbys(one: Activity) -> Table:
+    table = _table(f"from {one.member}", "state", "waited for", "to flush", "to replay", "flushed", "replayed")
+    for standby in one.standbys:
+        table.add_row(
+            f" {standby.name}",
+            standby.state,
+            "yes" if standby.sync in ("sync", "quorum") else "no",
+            figures.size(standby.flushed),
+            figures.size(standby.replayed),
+            _lag(standby.flush_lag),
+            _lag(standby.replay_lag),
+        )
     return table
 
 
@@ -176,7 +170,7 @@ def _statements(one: Activity) -> list[RenderableType]:
 def _table(*columns: str) -> Table:
     from rich.table import Table
 
-    words = {"member", "standby", "from", "state", "counts"}
+    words = {columns[0], "state", "waited for"}
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0), collapse_padding=True)
     for name in columns:
         table.add_column(name, overflow="fold", justify="left" if name in words else "right")
