@@ -135,7 +135,7 @@ def write_on(database: Database, ledger: Ledger, ended: threading.Event) -> None
         write_once(database, ledger)
 
 
-def missing(database: Database, ledger: Ledger) -> list[int]:
+def missing(database: Database, ledger: Ledger, deadline: float = 5.0) -> list[int]:
     """Acknowledged numbers that are not in the table: must be none."""
     last = ledger.attempted - 1  # the newest may be under way
     doubtful = {*ledger.not_committed, *ledger.unknown}
@@ -144,7 +144,7 @@ def missing(database: Database, ledger: Ledger) -> list[int]:
         rows = tx.execute("SELECT number FROM app_writes WHERE replica = %s", [ledger.replica])
         return {row[0] for row in rows}
 
-    there = database.run(look, read_only=True)
+    there = database.run(look, read_only=True, deadline=deadline)
     return [number for number in range(1, last + 1) if number not in there and number not in doubtful]
 
 
@@ -234,7 +234,7 @@ def main() -> None:
         writer = threading.Thread(target=write_on, args=(database, ledger, ended))
         writer.start()
         ended.wait()
-        writer.join(8)
+        writer.join(8)  # with the look below still within Swarm's stop_grace_period
         server.shutdown()
         # The ledger of a replica that ends is its last line: nothing that was promised is forgotten with it.
         try:
