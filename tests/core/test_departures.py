@@ -61,22 +61,22 @@ def left(of: Record, *members: str) -> Record:
 
 
 def test_nobody_leaves_a_cluster_whose_document_names_everybody() -> None:
-    assert departures(whole(THREE, "abc"), THREE) == ()
+    assert departures(whole(THREE, "abc"), THREE, NOW) == ()
 
 
 def test_whom_nobody_counts_on_leaves_first_and_the_primary_last() -> None:
     of = record("ab", 2, sync="b")
-    assert [one.member for one in departures(whole(of, "d"), of)] == ["c", "b", "a"]
+    assert [one.member for one in departures(whole(of, "d"), of, NOW)] == ["c", "b", "a"]
 
 
 @pytest.mark.parametrize("changes", [{"document": None}, {"stored": False}])
 def test_without_a_document_in_the_store_nobody_leaves(changes: dict[str, Any]) -> None:
-    assert departures(whole(THREE, "a", **changes), THREE) == ()
+    assert departures(whole(THREE, "a", **changes), THREE, NOW) == ()
 
 
 def test_in_a_pause_nobody_leaves() -> None:
     of = record("ab", 2, sync="b", pause=Pause(by="ann", since=WALL))
-    assert departures(whole(of, "ab"), of) == ()
+    assert departures(whole(of, "ab"), of, NOW) == ()
 
 
 # claim and sync do without it

@@ -13,6 +13,7 @@ from pgswarm.sim.mutants import Patch
 from pgswarm.sim.play import Play, perform
 from tests.sim import undoing as undo
 from tests.sim import undoing_grants as grants_undo
+from tests.sim import undoing_moves as moves_undo
 from tests.sim import undoing_words as words_undo
 from tests.sim.scenarios import (
     adoption,
@@ -22,6 +23,7 @@ from tests.sim.scenarios import (
     departures,
     fenced,
     grants,
+    moving_members,
     partition_heals,
     paused,
     swarm_as_it_is,
@@ -262,6 +264,26 @@ UNDONE = (
         rule="who is to leave counts until another does",
         undo=undo.who_leaves_is_let_go_at_once, scenario=departures.who_leaves_is_counted_until_another_is,
         shows="not: pg-3 is let go",
+    ),
+    Undone(
+        rule="a container that was left behind does not speak for the member that moved",
+        undo=moves_undo.who_is_left_behind_speaks,
+        scenario=moving_members.a_container_left_behind_gives_no_consent, shows="S2",
+    ),
+    Undone(
+        rule="a member has its new place once its old service is gone",
+        undo=moves_undo.two_services_of_one_member, scenario=moving_members.a_member_moves,
+        shows="the old container was gone before",
+    ),
+    Undone(
+        rule="the only other copy does not move",
+        undo=moves_undo.the_only_copy_moves, scenario=moving_members.the_only_other_copy_stays,
+        shows="not: it is let go",
+    ),
+    Undone(
+        rule="a node that is unknown is not gone",
+        undo=moves_undo.unknown_is_gone, scenario=moving_members.what_is_unknown_is_not_gone,
+        shows="not: it is given another place",
     ),
     Undone(
         rule="silence counts after the detection time",

@@ -9,6 +9,7 @@ was lost, and then only a person can know. One who does names the instance whose
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from pgswarm.core import adoption
 from pgswarm.core.claim import Claim, incarnation
@@ -18,7 +19,7 @@ from pgswarm.core.spec import Instance, PostgresCluster
 from pgswarm.core.steps import NOTHING, Plan, WriteRecord
 from pgswarm.core.swarmview import Node, Service, SwarmView
 from pgswarm.core.wal import Reign
-from pgswarm.core.world import World
+from pgswarm.core.world import Unknown, World
 
 
 def places(
@@ -33,20 +34,19 @@ def places(
     remembered = {place.member: place for place in record.places} if record else {}
     left = record.departed if record else ()
     for member, service in swarm.members(document.name).items():
-        pinned = _pinned(member, service, swarm)
-        if member not in remembered and pinned is not None:
-            remembered[member] = pinned
+        place = pinned(member, service, swarm)
+        if member not in remembered and place is not None and not _has_left(place, left):
+            remembered[member] = place
     problems: list[str] = []
     found: list[Place] = []
     for instance in document.instances():
-        known = remembered.get(instance.name)
-        place = known or _choose(document, instance, swarm, [*remembered.values(), *found], left)
-        if known is None and isinstance(place, Place):
-            place = _taken(place, [*remembered.values(), *found], left) or place
-        if isinstance(place, str):
-            problems.append(place)
+        chosen = remembered.get(instance.name) or _choose(
+            document, instance, swarm, [*remembered.values(), *found], left
+        )
+        if isinstance(chosen, str):
+            problems.append(chosen)
         else:
-            found.append(place)
+            found.append(chosen)
     kept = [place for place in remembered.values() if place.member not in {one.member for one in found}]
     kept = [place for place in kept if record is not None and record.place(place.member) is not None]
     return (*found, *kept), tuple(problems)
@@ -96,17 +96,21 @@ def first_record(world: World, now: float) -> Plan:
 def completed(world: World, record: Record, now: float) -> Plan:
     """What the record learns later: the system identifier once it exists, and members that were added."""
     wanted = {one.name for one in world.document.instances()} if world.document else set()
-    added = tuple(one for one in world.places if record.place(one.member) is None and one.member in wanted)
+    new = [one for one in world.places if record.place(one.member) is None and one.member in wanted]
+    added = tuple(one for one in new if not _still_elsewhere(world, record, one))
     if added:
         names = ", ".join(place.member for place in added)
         reason = f"{names} added by the document"
         # A primary that does not know of a member yet does not ask it for consent either.
         grant = Grant.ASKED if record.grant is Grant.HELD else record.grant
-        departed = tuple(place for place in record.departed if place not in added)
+        taken_again = {(place.member, place.id) for place in added}
+        departed = tuple(place for place in record.departed if (place.member, place.id) not in taken_again)
         changed = record.amended(reason, places=(*record.places, *added), departed=departed, grant=grant)
         return Plan(steps=(WriteRecord(record=changed, reason=reason),))
     if record.system_id:
-        return adoption.completed(world, record, now)
+        late = [f"{one.member} begins on {one.node_name} once its old service is gone" for one in new]
+        waits = Plan(waits=tuple(late), again=1.0) if late else NOTHING
+        return adoption.completed(world, record, now).and_then(waits)
     report = world.present(record.primary_member, now)
     if report is None or report.incarnation != record.primary or report.data is not Data.READY or not report.system_id:
         return NOTHING
@@ -119,8 +123,11 @@ def volume_of(document: PostgresCluster, instance: Instance) -> str:
     return instance.volume or f"{document.name}_{instance.name}"
 
 
-def _taken(place: Place, others: list[Place], left: tuple[Place, ...]) -> str:
-    """Why this place cannot be given to a new member: another's data is, or lies, there. A rename looks like this."""
+def taken(
+    document: PostgresCluster, instance: Instance, node: Node, others: Sequence[Place], left: tuple[Place, ...]
+) -> str:
+    """Why a member cannot have its place on this node: another's data is, or lies, there. A rename looks like this."""
+    place = _place(document, instance, node)
     for other in (*others, *left):
         if other.member != place.member and (other.node_id, other.volume) == (place.node_id, place.volume):
             return (
@@ -132,22 +139,23 @@ def _taken(place: Place, others: list[Place], left: tuple[Place, ...]) -> str:
 
 
 def _choose(
-    document: PostgresCluster, instance: Instance, swarm: SwarmView, taken: list[Place], left: tuple[Place, ...]
+    document: PostgresCluster, instance: Instance, swarm: SwarmView, others: list[Place], left: tuple[Place, ...]
 ) -> Place | str:
     if instance.node is not None:
         node = swarm.node(instance.node)
         if node is None:
             known = ", ".join(sorted(node.name for node in swarm.nodes)) or "none"
             return f"{instance.name}: node {instance.node!r} is not one of this Swarm's nodes ({known})"
-        return _place(document, instance, node)
-    for place in reversed(left):
-        node = swarm.node(place.node_id)
-        if place.member == instance.name and place.volume == volume_of(document, instance) and node is not None:
-            return _place(document, instance, node)
-    load = Counter(place.node_id for place in taken)
-    fitting = [node for node in swarm.nodes if node.takes_tasks]
+        return taken(document, instance, node, others, left) or _place(document, instance, node)
+    last = next((place for place in reversed(left) if place.member == instance.name), None)
+    if last is not None and not last.given_up and (node := swarm.node(last.node_id)) is not None:
+        return taken(document, instance, node, others, left) or _place(document, instance, node)
+    load = Counter(place.node_id for place in others)
+    willing = [node for node in swarm.nodes if node.takes_tasks]
+    fitting = [node for node in willing if not taken(document, instance, node, others, left)]
     if not fitting:
-        return f"{instance.name}: no node takes tasks now; see `docker node ls`"
+        why = taken(document, instance, willing[0], others, left) if willing else ""
+        return why or f"{instance.name}: no node takes tasks now; see `docker node ls`"
     return _place(
         document, instance, min(fitting, key=lambda node: (load[node.id], node.is_raft_leader, node.name, node.id))
     )
@@ -157,7 +165,24 @@ def _place(document: PostgresCluster, instance: Instance, node: Node) -> Place:
     return Place(member=instance.name, node_id=node.id, node_name=node.name, volume=volume_of(document, instance))
 
 
-def _pinned(member: str, service: Service, swarm: SwarmView) -> Place | None:
+def _has_left(place: Place, left: tuple[Place, ...]) -> bool:
+    return any((place.member, place.id) == (one.member, one.id) for one in left)
+
+
+def _still_elsewhere(world: World, record: Record, place: Place) -> bool:
+    """May a container of this member still be there by Swarm's will, at the place that it has left?
+
+    Two services of one member cannot be; and the old container is to be gone, or on a node that is known to be down,
+    before another bears its name. While Swarm is not seen nobody who has lived elsewhere is added.
+    """
+    if isinstance(world.swarm, Unknown):
+        return any(one.member == place.member for one in record.departed)
+    service = world.swarm.members(world.cluster).get(place.member)
+    there = pinned(place.member, service, world.swarm) if service is not None else None
+    return there is not None and there.id != place.id
+
+
+def pinned(member: str, service: Service, swarm: SwarmView) -> Place | None:
     """The place that an existing service of ours is pinned to."""
     template = service.spec.get("TaskTemplate", {})
     for constraint in (template.get("Placement") or {}).get("Constraints") or []:

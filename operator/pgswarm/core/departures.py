@@ -1,7 +1,7 @@
 """Members that are to leave: who they are, and in which order they go.
 
-Nothing waits to be asked: who is in the record and not in the document is to leave. One after the other, and always by
-this way:
+Nothing waits to be asked: who is in the record and not in the document is to leave, and so is who shall live elsewhere
+(`relocation`), to come back there. One after the other, and always by this way:
 
     1 a primary that is to leave hands over first (`handover`)
     2 claim and sync do without it, once another standby is counted in its place; where the document wants no other, the
@@ -23,6 +23,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pgswarm.core.record import Place, Record
+from pgswarm.core.relocation import relocations
 from pgswarm.core.world import World
 
 
@@ -32,14 +33,17 @@ class Departure:
 
     place: Place
     reason: str
+    comes_back: bool = False  # at another place: it is named still (`relocation`)
+    given_up: bool = False  # its node is gone for good
+    lost: bool = False  # nothing is heard of it, and its node is down or gone
 
     @property
     def member(self) -> str:
         return self.place.member
 
 
-def departures(world: World, record: Record) -> tuple[Departure, ...]:
-    """Who is to leave, in the order in which they go: whom nobody counts on first, the primary last.
+def departures(world: World, record: Record, now: float) -> tuple[Departure, ...]:
+    """Who is to leave, in the order in which they go: who is lost, whom nobody counts on, and last the primary.
 
     In a pause nobody is: who is counted stays so, and is counted again.
     """
@@ -51,6 +55,12 @@ def departures(world: World, record: Record) -> tuple[Departure, ...]:
         for place in record.places
         if place.member not in wanted
     ]
-    return tuple(
-        sorted(found, key=lambda one: (one.member == record.primary_member, record.counts(one.member), one.member))
-    )
+    found += [
+        Departure(place=one.place, reason=one.reason, comes_back=True, given_up=one.given_up, lost=one.lost)
+        for one in relocations(world, record, now)
+    ]
+
+    def turn(one: Departure) -> tuple[bool, bool, bool, str]:
+        return (one.member == record.primary_member, not one.lost, record.counts(one.member), one.member)
+
+    return tuple(sorted(found, key=turn))

@@ -67,7 +67,7 @@ def moves(world: World, record: Record, now: float) -> Plan:
         for name in standbys(world, record, primary, now)
         if member_of(name) != leaves and record.fence(member_of(name)) is None
     ]
-    leaving = {one.member for one in departures(world, record)}
+    leaving = {one.member for one in departures(world, record, now)}
     streaming.sort(key=lambda name: member_of(name) in leaving)  # who stays is counted before who is to leave
     counted = [name for name in record.claim.members if name != record.primary]
     lost = [
@@ -101,7 +101,7 @@ def standbys(world: World, record: Record, primary: MemberReport, now: float) ->
 
 def let_go(world: World, record: Record, now: float) -> str | None:
     """The member that claim and sync are to do without from now on, because it is to go and may; one at a time."""
-    for departure in departures(world, record)[:1]:
+    for departure in departures(world, record, now)[:1]:
         if departure.member != record.primary_member and not held_back(world, record, departure.member, now):
             return departure.member
     for fence in record.fences if record.paused(world.wall) is None else ():
@@ -116,11 +116,13 @@ def held_back(world: World, record: Record, member: str, now: float) -> str:
     """Why this member, which is to leave or to be fenced, cannot be done without yet; empty if it can.
 
     Another standby of those that the document wants must be counted first. Where it wants none, the primary goes on
-    alone.
+    alone; so it does for one that is lost with its node, for it is of no more use.
     """
+    if any(one.member == member and one.lost for one in departures(world, record, now)):
+        return ""
     wanted = [one.name for one in world.document.instances()] if world.document else list(record.members)
     others = [name for name in wanted if name not in (member, record.primary_member)]
-    leaves = any(one.member == member for one in departures(world, record))
+    leaves = any(one.member == member for one in departures(world, record, now))
     if not others and (leaves or record.fence(member) is None):
         return ""
     others = [name for name in others if record.fence(name) is None]
@@ -190,12 +192,12 @@ def _from_two(
         ):
             return Plan(waits=(f"writes wait: {_members(lost)} gone, and durability is required",))
         then = "writes wait until it is back" if resting.k else f"{record.primary_member} goes on alone"
-        reason = f"{_gone(world, record, lost)}: {then}"
+        reason = f"{_gone(world, record, lost, now)}: {then}"
         return _write(record, reason, claim=Claim(members=(record.primary,), r=1), sync=resting)
     gone = [name for name in record.sync.names if name in lost]
     if gone:
         kept = tuple(name for name in record.sync.names if name != gone[0])
-        what = _why_let_go(world, record).get(member_of(gone[0]), "is gone")
+        what = _why_let_go(world, record, now).get(member_of(gone[0]), "is gone")
         reason = f"{member_of(gone[0])} {what}: commits wait for {_members(kept)} instead"
         return _write(record, reason, sync=Sync(k=1, names=kept))
     if set(record.sync.names) != set(counted):
@@ -281,18 +283,18 @@ def _write(record: Record, reason: str, **changes: object) -> Plan:
     return Plan(steps=(WriteRecord(record=record.amended(reason, **changes), reason=reason),))
 
 
-def _gone(world: World, record: Record, lost: Iterable[Incarnation]) -> str:
+def _gone(world: World, record: Record, lost: Iterable[Incarnation], now: float) -> str:
     """Who is not waited for any more, and why: `b gone`, or `b is to leave`."""
-    going = _why_let_go(world, record)
+    going = _why_let_go(world, record, now)
     gone = [name for name in lost if member_of(name) not in going]
     said = [f"{name} {going[name]}" for name in sorted({member_of(name) for name in lost} & set(going))]
     return ", ".join([*[f"{_members(gone)} gone"] * bool(gone), *said])
 
 
-def _why_let_go(world: World, record: Record) -> dict[str, str]:
+def _why_let_go(world: World, record: Record, now: float) -> dict[str, str]:
     """Members that are done without because somebody wants it so, and what becomes of them."""
     fenced = {fence.member: "is to be fenced" for fence in record.fences}
-    return {**fenced, **{one.member: "is to leave" for one in departures(world, record)}}
+    return {**fenced, **{one.member: "is to leave" for one in departures(world, record, now)}}
 
 
 def _members(names: Iterable[Incarnation]) -> str:

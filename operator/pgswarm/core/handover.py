@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pgswarm.core import switchover
+from pgswarm.core import durability, switchover
 from pgswarm.core.departures import departures
 from pgswarm.core.record import Record
 from pgswarm.core.steps import NOTHING, Plan, WriteRecord
@@ -29,10 +29,14 @@ OWN = "way-"
 
 def begun(world: World, record: Record, now: float) -> Plan:
     """If the primary has to go: the wish that another follows, or why nobody can."""
-    why = _has_to_go(world, record)
+    why = _has_to_go(world, record, now)
     if not why:
         return NOTHING
-    leaving = {one.member for one in departures(world, record)}
+    leaving = {one.member for one in departures(world, record, now)}
+    own = world.present(record.primary_member, now)
+    comes_back = any(one.member == record.primary_member and one.comes_back for one in departures(world, record, now))
+    if comes_back and own is not None and len(durability.standbys(world, record, own, now)) < 2:
+        return Plan(waits=(f"{why}, once two others stream from it",), again=1.0)
     heirs = [
         name
         for name in record.members
@@ -82,11 +86,12 @@ def is_drained(world: World, record: Record, member: str) -> bool:
     return node is not None and node.availability == "drain"
 
 
-def _has_to_go(world: World, record: Record) -> str:
-    """Why the primary cannot stay, in words; empty if it can."""
+def _has_to_go(world: World, record: Record, now: float) -> str:
+    """Why the primary cannot stay, in words; empty if it can. One that is to move does so when all others have."""
     name = record.primary_member
-    for departure in departures(world, record):
-        if departure.member == name:
+    leaving = departures(world, record, now)
+    for departure in leaving:
+        if departure.member == name and not (departure.comes_back and len(leaving) > 1):
             return f"{name} is to leave ({departure.reason})"
     if (fence := record.fence(name)) is not None and not fence.no_primary:
         return f"{name} is to be fenced by {fence.by}"

@@ -13,7 +13,8 @@ from the record as it is and never wait for what it will be.
     grow         the record learns of the system and of new members
     grant        by which rule the primary may write: quorum, or a grant
     durability   claim and sync move towards what the standbys allow, and do without who is to leave or to be fenced
-    retirement   a member that the document no longer names leaves the record
+    retirement   a member that the document no longer names, or wants elsewhere, leaves the record
+    relocation   why a member stays where it is, though it is wanted elsewhere
     fences       which have not taken effect yet, and why
     restart      a person wants members restarted: one at a time, the primary last
     handover     a primary that has to go, or whose node is drained: another one is wished for
@@ -41,6 +42,7 @@ from pgswarm.core import (
     lapse,
     loss,
     pausing,
+    relocation,
     restarting,
     retirement,
     switchover,
@@ -127,6 +129,7 @@ def _record_rules(world: World, record: Record, now: float) -> Plan:
         granting.moves,
         durability.moves,
         retirement.ended,
+        relocation.hindered,
         fencing.pending,
         restarting.begun,
         handover.begun,

@@ -32,12 +32,15 @@ LINEAGE_KEPT = 200
 
 
 class Place(Value):
-    """Where a member lives: chosen once, remembered, so that a member never moves to another volume by itself."""
+    """Where a member lives: chosen once and remembered; it moves only by the way of a departure (`relocation`)."""
 
     member: str
     node_id: str
     node_name: str
     volume: str
+    given_up: bool = Field(
+        default=False, description="of a departed one: its node is gone for good, so it is not chosen"
+    )
 
     @property
     def id(self) -> str:

@@ -23,7 +23,7 @@ from pgswarm.core.world import World
 
 def ended(world: World, record: Record, now: float) -> Plan:
     """The record without the member, or what is waited for."""
-    for departure in departures(world, record)[:1]:
+    for departure in departures(world, record, now)[:1]:
         primary = world.present(record.primary_member, now)
         if departure.member == record.primary_member or primary is None:
             return NOTHING  # `handover` says why
@@ -83,12 +83,13 @@ def _left(record: Record, departure: Departure) -> Plan:
     reason = (
         f"{place.member} has left ({departure.reason}); its volume {place.volume} on {place.node_name} is kept as it is"
     )
-    known: list[Place] = [one for one in record.departed if one != place]
+    known: list[Place] = [one for one in record.departed if (one.member, one.id) != (place.member, place.id)]
+    left = place.model_copy(update={"given_up": departure.given_up})
     changed = record.amended(
         reason,
         places=tuple(one for one in record.places if one != place),
         fences=tuple(one for one in record.fences if one.member != place.member),
-        departed=(*known, place)[-DEPARTED_KEPT:],
+        departed=(*known, left)[-DEPARTED_KEPT:],
     )
     return Plan(steps=(WriteRecord(record=changed, reason=reason),))
 

@@ -25,6 +25,9 @@ API_VERSION = "pgswarm/v1"
 MAX_INSTANCES = 9
 MAX_SERVICE_NAME = 63
 """Swarm refuses a longer name of a service; ours are CLUSTER_MEMBER and CLUSTER_ROUTER."""
+LEAST_REPLACE_AFTER = 10.0
+"""Seconds: what is down for less is mostly back before a clone would be."""
+
 LEAST_TIMEOUT = 1.0
 """Seconds. Agents speak every half second when nothing happens, so a shorter silence says nothing."""
 
@@ -267,6 +270,11 @@ class ClusterSpec(Section):
     router: RouterSection = Field(default_factory=RouterSection)
     detection_timeout: Duration = Field(default="3s", description="silence after which a member counts as gone")
     isolation_timeout: Duration = Field(default="5s", description="after which a cut-off primary turns clients away")
+    replace_after: Duration | None = Field(
+        default=None,
+        description="how long a node may be down before its member is made anew on another; never, if not given. Only "
+        "for members whose node the document leaves open, and not for who is needed",
+    )
 
     @model_validator(mode="after")
     def _coherent(self) -> ClusterSpec:
@@ -349,6 +357,8 @@ def _spec_contradictions(spec: ClusterSpec) -> Iterator[tuple[Place, str]]:
         yield from _adoption_contradictions(spec, spec.bootstrap.adopt)
     if spec.durability == "required" and len(names) == 1:
         yield ("durability",), "required with one instance would let no write through; use preferred, or add instances"
+    if spec.replace_after is not None and seconds(spec.replace_after) < LEAST_REPLACE_AFTER:
+        yield ("replaceAfter",), f"must be at least {LEAST_REPLACE_AFTER:g}s; a node that restarts is down for a while"
     for field in ("detection_timeout", "isolation_timeout"):
         if seconds(getattr(spec, field)) < LEAST_TIMEOUT:
             yield (to_camel(field),), f"must be at least {LEAST_TIMEOUT:g}s; agents speak every half second when idle"

@@ -138,7 +138,7 @@ def status_of(
         losses=tuple(str(loss) for loss in record.losses) if record else (),
         document=source,
         members=members,
-        volumes=tuple(_left_behind(place) for place in record.departed) if record else (),
+        volumes=tuple(_left_behind(place, record) for place in record.departed) if record else (),
         routers=routers,
         steps=tuple(_step(step, failed or {}, now) for step in plan.steps),
         waits=plan.waits,
@@ -154,7 +154,14 @@ def status_of(
     )
 
 
-def _left_behind(place: Place) -> str:
+def _left_behind(place: Place, record: Record) -> str:
+    there = record.place(place.member)
+    if there is not None or place.given_up:
+        whither = f"has moved to {there.volume} on {there.node_name}" if there else "is to have another place"
+        return (
+            f"{place.volume} on {place.node_name}: {place.member} {whither}, and this was kept as it was; if nobody "
+            f"needs it, `docker volume rm {place.volume}` there"
+        )
     return (
         f"{place.volume} on {place.node_name}: {place.member} has left it; named in the document again, {place.member} "
         f"comes back to it; if nobody needs it, `docker volume rm {place.volume}` there"

@@ -167,6 +167,17 @@ class SwarmView(Value):
         live.sort(key=lambda task: (not (task.is_wanted and task.desired == "running"), task.state != "running"))
         return tuple(dict.fromkeys(task.addresses[network] for task in live))
 
+    def router_addresses(self, cluster: str) -> dict[str, str | None]:
+        """Every router task that has an address, by the node it runs on."""
+        found: dict[str, str | None] = {}
+        for service in self.services_of(cluster, "router"):
+            for task in self.tasks_of(service):
+                address = task.addresses.get(settings.CONTROL_NETWORK)
+                if task.is_live and task.is_wanted and address:
+                    node = self.node(task.node_id)
+                    found[node.name if node else task.node_id] = address
+        return found
+
     def trouble(self, service: Service) -> str | None:
         """Why this service does not run, in one line that says what to do; None if nothing is known to be wrong."""
         tasks = self.tasks_of(service)

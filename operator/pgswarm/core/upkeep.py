@@ -34,8 +34,8 @@ def upkept(world: World, record: Record | None, now: float) -> Plan:
     for wanted in world.wanted.values():
         if wanted.foreign:
             waits.append(f"service {wanted.name} is not ours: {wanted.foreign}")
-        elif not wanted.exists and wanted.member and record is not None and record.place(wanted.member) is None:
-            continue  # only the record's members get a service: whoever has one is known to have left it
+        elif wanted.member and record is not None and record.place(wanted.member) is None:
+            continue  # only the record's members have a service: whoever has one is known to have left it
         elif not wanted.exists and wanted.beside:
             waits.extend(f"service {wanted.name} is not made: {text}" for text in wanted.beside)
         elif not wanted.exists:

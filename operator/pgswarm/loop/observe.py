@@ -32,6 +32,7 @@ from pgswarm.core.swarmview import Service, SwarmView
 from pgswarm.core.tenure import Standing
 from pgswarm.core.world import FoundDocument, Granted, LastEnd, Told, Unknown, Wanted, World
 from pgswarm.errors import Refused
+from pgswarm.loop.away import Away
 from pgswarm.loop.bell import Bell
 from pgswarm.loop.listing import Listing
 from pgswarm.loop.watches import Watches
@@ -88,6 +89,7 @@ class Lookout:
         self._aims: dict[str, str | None] = {}
         self._aimed_by: tuple[object, ...] = (None, None)
         self._places: tuple[tuple[Place, ...], tuple[str, ...]] = ((), ())
+        self._away = Away()
         self._newer_since: float | None = None
         self._older_since: float | None = None
         self._taken_at = 0.0
@@ -206,6 +208,7 @@ class Lookout:
             places=self._places[0],
             place_problems=self._places[1],
             wanted=self._wanted,
+            away=self._away.seen(self.record, swarm, now, awake_since),
             addresses=addresses,
             members=dict(self._members.sightings),
             routers=dict(self._routers.sightings),
@@ -264,7 +267,7 @@ class Lookout:
             for place in self._places[0]
         }
         self._members.keep(self._aims, tasks, {place.member: place.id for place in self._places[0]})
-        self._routers.keep(router_addresses(self.cluster, swarm), tasks)
+        self._routers.keep(swarm.router_addresses(self.cluster), tasks)
         self._aimed_by = (swarm, self._places[0])
         return self._aims
 
@@ -354,18 +357,6 @@ def _troubled(wanted: Wanted, swarm: SwarmView) -> Wanted:
     service = swarm.service(wanted.name)
     trouble = swarm.trouble(service) or "" if service is not None and wanted.exists and not wanted.foreign else ""
     return wanted if trouble == wanted.trouble else replace(wanted, trouble=trouble)
-
-
-def router_addresses(cluster: str, swarm: SwarmView) -> dict[str, str | None]:
-    """Every router task that has an address, by the node it runs on."""
-    found: dict[str, str | None] = {}
-    for service in swarm.services_of(cluster, "router"):
-        for task in swarm.tasks_of(service):
-            address = task.addresses.get(settings.CONTROL_NETWORK)
-            if task.is_live and task.is_wanted and address:
-                node = swarm.node(task.node_id)
-                found[node.name if node else task.node_id] = address
-    return found
 
 
 def _compared(cluster: str, member: str | None, spec: dict[str, Any], swarm: SwarmView) -> Wanted:

@@ -1,4 +1,5 @@
-"""What people do to the document in the middle of everything: more members, fewer, others, another durability.
+"""What people do to the document in the middle of everything: more members, fewer, others, other nodes for them,
+another durability; and once in a while a machine is thrown away, and its node taken out of the Swarm.
 
 A history is edited if its seed says so, by chance of its own: a seed without edits is the same history with or
 without this. What a document asks for at the end is what the cluster must come to rest at. Nobody goes
@@ -11,6 +12,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from pgswarm.core.spec import PostgresCluster
+from pgswarm.sim.faults import Faults
 
 if TYPE_CHECKING:
     from pgswarm.sim.site import Site
@@ -41,14 +43,20 @@ class Edits:
         if site.document is None or site.record is None:
             return
         spec = site.document.model_dump(by_alias=True, exclude_unset=True)["spec"]
-        kind = rng.choice(("fewer", "fewer", "more", "another", "durability", "parameters"))
+        kind = rng.choice(("fewer", "fewer", "more", "another", "move", "move", "gone", "durability", "parameters"))
         instances: list[dict[str, Any]] = list(spec["instances"])
         if kind in ("fewer", "another") and len(instances) > 1:
             instances.remove(rng.choice(instances))
         if kind in ("more", "another") and len(instances) < MOST:
             names = {one["name"] for one in instances}
             free = [f"pg-{n}" for n in range(1, MOST + 2) if f"pg-{n}" not in names]
-            instances.append({"name": rng.choice(free), "node": rng.choice(list(site.swarm.machines))})
+            instances.append({"name": rng.choice(free), "node": rng.choice(site.swarm.nodes)})
+        if kind == "move":
+            rng.choice(instances)["node"] = rng.choice(site.swarm.nodes)
+        if kind == "gone" and (thrown := self._throw_away()):
+            for one in instances:
+                if one.get("node") == thrown:
+                    del one["node"]
         durability = spec["durability"]
         if kind == "durability" and durability != "async":
             durability = "preferred" if durability == "required" else "required"
@@ -58,6 +66,22 @@ class Edits:
             spec["postgres"] = {"parameters": {"work_mem": f"{rng.randint(1, 64)}MB"}}
         site.count(f"edit: {kind}")
         site.edit(_document(site.document, {**spec, "instances": instances, "durability": durability}))
+
+    def _throw_away(self) -> str:
+        """A machine that carries no router and no vote that is needed is gone for good."""
+        site = self._site
+        machines = [site.swarm.machines[name] for name in site.swarm.nodes]
+        managers = sum(one.is_manager for one in machines)
+        spare = [one for one in machines[2:] if not one.is_manager or (managers > 1 and one.up)]
+        if len(machines) < 3 or not spare:
+            return ""
+        thrown = self._rng.choice(spare).name
+        Faults(site).power_off(thrown)
+        for member, volume in site.volumes.items():
+            if volume.place.startswith(f"{thrown}/"):
+                site.ledger.volume_lost(member)
+        site.swarm.remove_node(thrown)
+        return thrown
 
 
 def _document(before: PostgresCluster, spec: dict[str, Any]) -> PostgresCluster:

@@ -170,7 +170,7 @@ class Faults:
 
     def power_on(self, node: str) -> None:
         machine = self._site.swarm.machines[node]
-        if not machine.up:
+        if not machine.up and not machine.removed:
             self._say(f"{node} is up again")
             machine.up = True
             self._site.swarm.judge()

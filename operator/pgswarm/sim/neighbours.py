@@ -40,6 +40,10 @@ class Neighbours:
     def address(self, member: str, contacts: Mapping[str, str]) -> str | None:
         return self._found.get(member) or contacts.get(member)
 
+    def mistake(self, member: str, address: str) -> None:
+        """Look for it there: an overlay that is cut leads to who had an address before."""
+        self._found[member] = address
+
     def turn(self) -> None:
         """Ask whom there is reason to ask, if it is time; called at every change and every second."""
         agent = self._agent

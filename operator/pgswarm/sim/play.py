@@ -108,6 +108,11 @@ class Play:
         nodes = list(self.site.swarm.machines)
         self.edit(instances=[{"name": one, "node": nodes[(int(one[3:]) - 1) % len(nodes)]} for one in members])
 
+    def places(self, **members: str) -> None:
+        """A person saves the document with these members: `n1="pg-1"` is pg-1 on n1."""
+        named = sorted((member, node) for node, member in members.items())
+        self.edit(instances=[{"name": member, "node": node} for member, node in named])
+
     def answer(self, *, within: float = 20.0) -> Answered:
         """What came of it, once that is known."""
         self.until("the wish is answered", lambda: self.record.wish is None and self.record.answered, within=within)
@@ -157,8 +162,19 @@ class Play:
         """Commits that clients were told of, or could see."""
         return len(self.site.ledger.commits)
 
+    def home(self, member: str) -> str:
+        """Where a member lives by the record; empty if it is in none."""
+        place = self.record.place(member)
+        return place.node_name if place is not None else ""
+
+    @property
+    def waits(self) -> tuple[str, ...]:
+        """What the operators that act say they wait for."""
+        houses = [one.house for one in self.site.operators if one.alive and one.house]
+        return tuple(text for house in houses for worker in house.workers.values() for text in worker.plan.waits)
+
     def node(self, member: str) -> str:
-        """Where a member lives."""
+        """Where its newest container lives."""
         return next(slot.node for slot in reversed(self.site.swarm.slots) if slot.member == member)
 
     def agent(self, member: str) -> Agent:

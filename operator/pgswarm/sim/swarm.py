@@ -46,6 +46,7 @@ class Machine:
     rate: float = 1.0  # of its clock, which is that of every member's agent there
     offset: float = 0.0
     boot: int = 0
+    removed: bool = False  # taken out of the Swarm: `docker node rm`
 
 
 class Swarm(Tasks):
@@ -78,11 +79,11 @@ class Swarm(Tasks):
     # Who can reach whom
 
     def sees(self, one: str, other: str) -> bool:
-        up = self.machines[one].up and self.machines[other].up
-        return up and self.site.network.both_ways(one, other)
+        up = self.machines[one].up and self.machines[other].up and not self.machines[one].removed
+        return up and not self.machines[other].removed and self.site.network.both_ways(one, other)
 
     def has_majority(self, name: str) -> bool:
-        managers = [one for one in self.machines.values() if one.is_manager]
+        managers = [one for one in self.machines.values() if one.is_manager and not one.removed]
         return 2 * sum(self.sees(name, one.name) for one in managers) > len(managers)
 
     def access(self, node: str) -> str:
@@ -194,6 +195,18 @@ class Swarm(Tasks):
 
     # What is seen
 
+    @property
+    def nodes(self) -> list[str]:
+        """The nodes that have not been taken out of it."""
+        return [one.name for one in self.machines.values() if not one.removed]
+
+    def remove_node(self, node: str) -> None:
+        """`docker node rm`, of a machine that is off."""
+        self.machines[node].removed = True
+        self.site.story("swarm", f"node {node} is taken out of the Swarm", key=True)
+        self.judge()
+        self.touch()
+
     def view(self, node: str = "") -> SwarmView:
         if node and self.access(node) == "memory" and self._memory is not None:
             return self._memory[3]
@@ -217,6 +230,7 @@ class Swarm(Tasks):
                     }
                 )
                 for one in self.machines.values()
+                if not one.removed
             ),
             services=tuple(self.services[name] for name in sorted(self.services)),
             tasks=tuple(
@@ -228,7 +242,7 @@ class Swarm(Tasks):
                     addresses={settings.CONTROL_NETWORK: task.address} if task.address else {},
                 )
                 for slot in self.slots
-                for task in (slot.tasks[-3:] if slot.service else ())
+                for task in (slot.tasks[-3:] if slot.service and not self.machines[slot.node].removed else ())
             ),
             networks=tuple(self.networks),
             secrets=tuple(self.secrets),
@@ -242,6 +256,8 @@ class Swarm(Tasks):
             return
         changed = False
         for one in self.machines.values():
+            if one.removed:
+                continue
             if self.sees(leader, one.name) and one.engine:
                 one.missed_since = None
                 if one.state == "down":
