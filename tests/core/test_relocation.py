@@ -13,7 +13,7 @@ from pgswarm.core.departures import departures
 from pgswarm.core.durability import NOBODY
 from pgswarm.core.plan import plan
 from pgswarm.core.record import Grant, Place, Record
-from pgswarm.core.relocation import REMOVED_AFTER, hindered, relocations
+from pgswarm.core.relocation import REMOVED_AFTER, foreseen, hindered, relocations
 from pgswarm.core.steps import EnsureService, Plan, WriteRecord
 from pgswarm.core.swarmview import Node, Service, SwarmView
 from pgswarm.core.wish import Maintenance, Pause
@@ -144,6 +144,13 @@ def test_the_only_other_copy_stays_and_it_is_said_why(durability_: str, why: str
     assert relocations(seen, PAIR, NOW) == ()
     assert why in hindered(seen, PAIR, NOW).waits[0]
     assert "Add another instance first" in hindered(seen, PAIR, NOW).waits[0]
+
+
+def test_who_applies_such_a_document_is_told_so() -> None:
+    (text,) = foreseen(wanting(PAIR, b="d").document, PAIR)  # type: ignore[arg-type]
+    assert text.startswith("b stays on node-b while that node is up")
+    assert foreseen(wanting(PAIR).document, PAIR) == ()  # type: ignore[arg-type]
+    assert foreseen(wanting(THREE, b="d").document, THREE) == ()  # type: ignore[arg-type]
 
 
 def test_nor_does_a_primary_move_that_only_one_could_follow() -> None:

@@ -189,6 +189,7 @@ def _tell(differences: Sequence[Difference], output: Output, *, dry_run: bool) -
                 "new": one.is_new,
                 "stored": not dry_run and bool(one.is_new or one.changes),
                 "changes": [change.model_dump() for change in one.changes],
+                "warnings": list(one.warnings),
             }
             for one in differences
         ]
@@ -203,3 +204,5 @@ def _tell(differences: Sequence[Difference], output: Output, *, dry_run: bool) -
             print(f"{one.cluster}: {'would be' if dry_run else 'is'} in force with")
             for change in one.changes:
                 print(f"  {change}")
+        for text in one.warnings:
+            print(f"  but {text}")

@@ -55,6 +55,21 @@ def hindered(world: World, record: Record, now: float) -> Plan:
     return Plan(waits=waits, again=5.0) if waits else NOTHING
 
 
+def foreseen(document: PostgresCluster, record: Record) -> tuple[str, ...]:
+    """What a person is told who is about to put this document into force: moves that will wait, by names alone."""
+    if len(document.instances()) >= 3:
+        return ()
+    return tuple(
+        f"{place.member} stays on {place.node_name} while that node is up: until it is cloned at its new place "
+        f"{_alone(document, record, place)}; add another instance first"
+        for instance in document.instances()
+        if (place := record.place(instance.name)) is not None
+        and (
+            instance.node not in (None, place.node_name, place.node_id) or volume_of(document, instance) != place.volume
+        )
+    )
+
+
 def _found(world: World, record: Record, now: float) -> Iterator[Relocation | str]:
     document, swarm = world.document, world.swarm
     if document is None or not world.stored or not isinstance(swarm, SwarmView):

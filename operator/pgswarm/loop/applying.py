@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from pgswarm.core import relocation
 from pgswarm.core.editions import Change, Edition, differences, editions
 from pgswarm.core.spec import PostgresCluster
 from pgswarm.core.stored import Stored
@@ -32,6 +33,7 @@ class Difference:
     cluster: str
     is_new: bool
     changes: tuple[Change, ...]
+    warnings: tuple[str, ...] = ()
 
 
 async def compared(records: Records, wanted: Sequence[PostgresCluster]) -> tuple[Difference, ...]:
@@ -102,7 +104,13 @@ async def _write(records: Records, stored: Stored | None, wanted: PostgresCluste
 
 def _difference(stored: Stored | None, wanted: PostgresCluster) -> Difference:
     before = stored.document if stored is not None else None
-    return Difference(cluster=wanted.name, is_new=before is None, changes=differences(before, wanted))
+    record = stored.record if stored is not None else None
+    return Difference(
+        cluster=wanted.name,
+        is_new=before is None,
+        changes=differences(before, wanted),
+        warnings=relocation.foreseen(wanted, record) if record is not None else (),
+    )
 
 
 def _readable(stored: Stored | Refused | None) -> Stored | None:
