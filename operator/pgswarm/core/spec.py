@@ -25,9 +25,7 @@ API_VERSION = "pgswarm/v1"
 MAX_INSTANCES = 9
 MAX_SERVICE_NAME = 63
 """Swarm refuses a longer name of a service; ours are CLUSTER_MEMBER and CLUSTER_ROUTER."""
-LEAST_REPLACE_AFTER = 10.0
-"""Seconds: what is down for less is mostly back before a clone would be."""
-
+LEAST_REPLACE_AFTER = 10.0  # seconds: what is down for less is mostly back before a clone would be
 LEAST_TIMEOUT = 1.0
 """Seconds. Agents speak every half second when nothing happens, so a shorter silence says nothing."""
 
@@ -272,8 +270,7 @@ class ClusterSpec(Section):
     isolation_timeout: Duration = Field(default="5s", description="after which a cut-off primary turns clients away")
     replace_after: Duration | None = Field(
         default=None,
-        description="how long a node may be down before its member is made anew on another; never, if not given. Only "
-        "for members whose node the document leaves open, and not for who is needed",
+        description="how long a node may be down until a member whose node is left open gets another; default: never",
     )
 
     @model_validator(mode="after")
