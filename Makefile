@@ -150,6 +150,12 @@ images-current:
 crds: venv ## Generate crds/ from the models
 	$(BIN)/pgswarm schema > crds/postgrescluster.schema.json
 
+.PHONY: reference
+reference: venv ## Generate docs/reference/ from the models and the verbs
+	mkdir -p docs/reference
+	$(BIN)/pgswarm manual document > docs/reference/document.md
+	$(BIN)/pgswarm manual commands > docs/reference/commands.md
+
 lock: venv ## Resolve the requirements anew, with hashes and without index addresses
 	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 		--custom-compile-command "make lock" --extra build --extra client -o requirements.lock $(PYPROJECT)

@@ -24,6 +24,7 @@ from pgswarm.cli import (
     fence,
     history,
     maintenance,
+    manual,
     pause,
     reach,
     top,
@@ -50,6 +51,7 @@ history.declare(app)
 reach.declare(app)
 top.declare(app)
 agents.declare(app)
+manual.declare(app)
 
 
 @app.callback()

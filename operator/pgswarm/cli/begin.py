@@ -36,7 +36,7 @@ def declare(app: typer.Typer) -> None:
 
 def init(
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="Where to write it; to the screen if none.")
+        Path | None, typer.Argument(metavar="FILE", help="Where to write it; to the screen if none.")
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="The cluster's name (main).")] = None,
     database: Annotated[str | None, typer.Option("--database", help="The applications' database (app).")] = None,
