@@ -47,6 +47,14 @@ async def test_a_step_that_hangs_delays_neither_another_key_nor_another_cluster(
     assert "create main_b" not in town.effects
 
 
+async def test_a_cluster_of_which_no_service_can_be_made_leaves_room_for_another_s(tmp_path: Path) -> None:
+    town = Town(tmp_path / "d", "a-first", "main")
+    town.hangs = lambda what: what.startswith("create a-first")
+    with anyio.move_on_after(15):
+        await town.operator("op.1", town.is_whole)
+    assert town.is_whole()
+
+
 async def test_images_that_cannot_be_resolved_leave_the_way_free_for_a_failover(tmp_path: Path) -> None:
     town = Town(tmp_path / "d", "main", "other")
     assert await town.operator("op.1", lambda: town.is_whole("main") and town.is_whole("other"))
@@ -56,6 +64,30 @@ async def test_images_that_cannot_be_resolved_leave_the_way_free_for_a_failover(
     town.hangs = lambda what: what.startswith("resolve")
     town.members["main/a"].kill()
     assert await town.operator("op.2", lambda: (town.record() or OF).primary_member == "b", patience=10)
+
+
+async def test_beside_a_cluster_of_which_everything_hangs_another_fails_over_in_the_usual_time(tmp_path: Path) -> None:
+    """Its agents take no orders, its services cannot be made, and the store does not take its writes either."""
+    took = []
+    for number, hang in enumerate((False, True)):
+        town = Town(tmp_path / f"d{number}", "main", "other")
+        assert await town.operator("op.1", lambda town=town: town.is_whole("main") and town.is_whole("other"))
+        if hang:
+            for name in [name for name in town.services if name.startswith("other_")]:
+                del town.services[name]
+            town.members["other/a"].tell(promised=9)
+            town.hangs = lambda what: what.startswith("resolve") or "other" in what
+        began: list[float] = []
+
+        def fails_over(town: Town = town, began: list[float] = began) -> bool:
+            if not began and town.is_whole("main"):
+                town.members["main/a"].kill()
+                began.append(anyio.current_time())
+            return bool(began) and (town.record() or OF).primary_member == "b"
+
+        assert await town.operator("op.2", fails_over, patience=10)
+        took.append(anyio.current_time() - began[0])
+    assert took[1] < took[0] + 1.0, took
 
 
 async def test_a_failed_step_pauses_longer_each_time_and_the_fast_path_never_long() -> None:

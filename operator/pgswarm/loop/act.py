@@ -54,6 +54,9 @@ PLANNED_ANEW = 0.1
 MOST_SLOW = 3
 """Slow steps under way at a time in one operator: a dead registry must not take every place at Docker's socket."""
 
+MOST_SLOW_OF_ONE = 2
+"""Of those, steps of one cluster: one of which everything hangs leaves room for the others' services."""
+
 
 class Hands:
     """Performs the steps of one cluster."""
@@ -73,6 +76,7 @@ class Hands:
         self._records = records
         self._agents = agents
         self._slow = slow
+        self._own_slow = anyio.CapacityLimiter(MOST_SLOW_OF_ONE)
         self.still_wants: Callable[[steps.Step], bool] = lambda step: True
 
     async def perform(self, step: steps.Step) -> str:
@@ -86,7 +90,7 @@ class Hands:
 
     async def _perform(self, step: steps.Step) -> str:
         if isinstance(step, (steps.EnsureNetwork, steps.EnsureSecret, steps.EnsureService, steps.RemoveService)):
-            async with self._slow:
+            async with self._own_slow, self._slow:
                 return await self._ensure(step)
         return await self._perform_quickly(step)
 
