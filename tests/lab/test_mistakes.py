@@ -61,7 +61,7 @@ def test_an_image_that_is_nowhere_is_named(whole: Whole, begin: Begin) -> None:
 
 def test_a_port_that_is_taken_is_said(whole: Whole, begin: Begin) -> None:
     begin("taken", port="5432")
-    assert "port" in _said(whole, "taken", "already taken")
+    assert "port 5432 (spec.router.port)" in _said(whole, "taken", "is published")
 
 
 def test_a_volume_with_somebody_elses_data_is_never_touched(whole: Whole, begin: Begin) -> None:
