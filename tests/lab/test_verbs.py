@@ -55,6 +55,35 @@ def test_a_primary_that_is_fenced_hands_over_first(whole: Whole) -> None:
         whole.stage.wait_healthy(CLUSTER, members=3)
 
 
+def test_a_member_is_made_anew_by_a_persons_word_while_writers_write(whole: Whole) -> None:
+    member = whole.standbys()[0]
+    before = _incarnation(whole, member)
+    with whole.writing() as writing:
+        with pytest.raises(Broken, match="is primary: `pgswarm switchover` first"):
+            whole.stage.pgswarm("reseed", whole.primary())
+        said = json.loads(whole.stage.pgswarm("reseed", member, "-o", "json", deadline=90))
+        assert said["done"], said
+        whole.stage.wait_healthy(CLUSTER, members=3)
+        gap = writing.goes_on()
+        print(f"reseed of a standby: the longest pause was {gap.seconds:.3f} s")
+    assert _incarnation(whole, member) != before
+
+
+def test_a_switchover_that_is_planned_is_done_then_and_one_that_is_cancelled_never(whole: Whole) -> None:
+    to = whole.standbys()[0]
+    with whole.writing() as writing:
+        whole.stage.pgswarm("switchover", "--to", to, "--at", "+1m")
+        assert f"switchover to {to} at " in whole.status()["planned"]
+        assert "cancelled: switchover" in whole.stage.pgswarm("switchover", "--cancel")
+        assert whole.status()["planned"] == ""
+        said = json.loads(whole.stage.pgswarm("switchover", "--to", to, "--at", "+10s", "-o", "json"))
+        assert said["planned"]
+        wait_for(lambda: whole.primary() == to or None, f"{to} is primary when it is time", 90)
+        gap = writing.goes_on()
+        print(f"planned switchover: {gap.seconds:.3f} s")
+    whole.stage.wait_healthy(CLUSTER, members=3)
+
+
 def test_all_members_are_restarted_one_at_a_time_and_writers_feel_one_switchover(whole: Whole) -> None:
     before = {name: whole.stage.container(whole.service(name)).id for name in (whole.primary(), *whole.standbys())}
     primary = whole.primary()
@@ -147,3 +176,8 @@ def _state(whole: Whole, member: str) -> str:
 def _postgres_runs(whole: Whole, member: str) -> bool:
     script = "ls /var/lib/pgswarm/pgdata/postmaster.pid 2>/dev/null | wc -l"
     return whole.within(whole.stage.container(whole.service(member)), script).strip() != "0"
+
+
+def _incarnation(whole: Whole, member: str) -> str:
+    script = 'grep -o \'"incarnation": "[^"]*"\' /var/lib/pgswarm/agent/state.json | head -1'
+    return whole.within(whole.stage.container(whole.service(member)), script).strip()

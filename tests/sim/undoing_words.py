@@ -35,3 +35,11 @@ def who_is_fenced_is_counted(patch: Patch) -> None:
         return real(world, record if to_let_go else record.model_copy(update={"fences": ()}), now)
 
     patch.put(durability, "moves", forgets)
+
+
+def the_only_other_copy_is_given_up(patch: Patch) -> None:
+    patch.put(durability, "held_back", lambda *given: "")
+
+
+def who_is_made_anew_is_counted(patch: Patch) -> None:
+    patch.put(durability, "is_put_out", lambda record, member: False)

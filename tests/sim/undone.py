@@ -26,6 +26,7 @@ from tests.sim.scenarios import (
     moving_members,
     partition_heals,
     paused,
+    reseeded,
     swarm_as_it_is,
     switchovers,
     timelines,
@@ -259,6 +260,15 @@ UNDONE = (
     Undone(
         rule="who is fenced is not counted anew",
         undo=words_undo.who_is_fenced_is_counted, scenario=fenced.a_standby_is_fenced,
+    ),
+    Undone(
+        rule="the only other copy is not made anew, unless a person insists",
+        undo=words_undo.the_only_other_copy_is_given_up, scenario=reseeded.the_only_other_copy_is_not_made_anew,
+        shows="not: it is let go",
+    ),
+    Undone(
+        rule="who is to be made anew is not counted meanwhile",
+        undo=words_undo.who_is_made_anew_is_counted, scenario=reseeded.a_standby_is_made_anew_by_a_word,
     ),
     Undone(
         rule="who is to leave counts until another does",

@@ -63,6 +63,8 @@ def status(one: Status, *, wide: bool = False) -> Group:
         lines.append(_fact("last", one.last_change))
     if one.wish:
         lines.append(_fact("wish", one.wish))
+    if one.planned:
+        lines.append(_fact("planned", one.planned))
     if one.answer and one.answer != one.last_change:
         lines.append(_fact("answer", one.answer))
     lines += [_fact("node", text) for text in one.maintenance]

@@ -1,4 +1,4 @@
-"""`switchover`, `failover` and `restart`: what a person asks for beside the document.
+"""`switchover`, `failover`, `restart` and `reseed`: what a person asks for beside the document.
 
 All show first what would be done, with the same eyes and rules as the operator's; then the wish is written into the
 cluster's record, the operator that acts fulfils it, and the answer is waited for. Only what loses data asks back, or
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pgswarm.cli import elsewhere
+from pgswarm.cli import appointment, elsewhere
 from pgswarm.cli.agents import Secret, options
 from pgswarm.cli.documents import Output, OutputOption
 from pgswarm.cli.failures import FAILED, BadInput
@@ -35,12 +35,18 @@ def declare(app: typer.Typer) -> None:
     app.command()(switchover)
     app.command()(failover)
     app.command()(restart)
+    app.command()(reseed)
 
 
 def switchover(
     to: Annotated[
         str | None, typer.Option("--to", help="The member that shall be primary; the best if not given.")
     ] = None,
+    at: Annotated[str, typer.Option("--at", metavar="TIME", help="Then, not now: 2026-01-02T03:04:05Z, or +30m.")] = "",
+    within: Annotated[
+        str, typer.Option("--within", help="With --at: how long after that it may still be begun.")
+    ] = "10m",
+    cancel: Annotated[bool, typer.Option("--cancel", help="Take back what --at has planned.")] = False,
     cluster: Cluster = None,
     timeout: Timeout = 60,
     dry_run: DryRun = False,
@@ -53,9 +59,20 @@ def switchover(
     The primary checkpoints, new connections are held by the routers, it hands over and follows the new one. Open
     sessions end and should connect again. If the other one is not exactly as far, the old primary goes on.
 
+    With --at it is kept in the cluster's record until then, shown by `pgswarm status`, and begun by whichever operator
+    acts at that time; within ten minutes after it, or it is not done, and status says why. --cancel takes it back.
+
     Exit code 0: done. 1: refused or not done, with the reason. 2: the words are wrong.
     """
     by = by or who()
+    if cancel and (at or to):
+        raise BadInput("--cancel takes back what was planned: leave --at and --to away")
+    if cancel:
+        appointment.cancel(cluster, by, output)
+        return
+    if at:
+        appointment.appoint(to, at, within, cluster, by, output, dry_run=dry_run)
+        return
     if elsewhere.is_needed(secret_file):
         words = ["switchover", *_given("--to", to), *_given("--cluster", cluster), "--timeout", str(timeout)]
         words += ["--by", by, "-o", output.value, *(["--dry-run"] if dry_run else [])]
@@ -155,6 +172,49 @@ def restart(
     _do("restart", member, (), cluster, timeout, secret_file, by, dry_run=dry_run, output=output)
 
 
+def reseed(
+    member: Annotated[str, typer.Argument(help="The member.")],
+    fewer_copies: Annotated[
+        bool, typer.Option("--with-fewer-copies", help="Also if it is the only other copy that counts.")
+    ] = False,
+    cluster: Cluster = None,
+    timeout: Timeout = 60,
+    dry_run: DryRun = False,
+    secret_file: Secret = None,
+    output: OutputOption = Output.TEXT,
+    by: By = "",
+) -> None:
+    """Make a member's data anew, by a clone of the primary. For a broken index, a failed checksum, a doubt.
+
+    Claim and sync do without it first, so no copy that counts is ever replaced; where it is the only other copy, it is
+    refused unless --with-fewer-copies insists. Its old data stays on the volume until the new is complete, so there
+    must be room for both; it serves nobody meanwhile. Then it streams and is counted again. For a primary, switch over
+    first. A member that cannot follow any more is made anew by itself: this is for one that could.
+
+    It is done when it is decided; how far the clone is, is in `pgswarm status` (clone 40 %).
+
+    Exit code 0: it is being made anew. 1: refused or not begun, with the reason. 2: the words are wrong.
+    """
+    by = by or who()
+    if elsewhere.is_needed(secret_file):
+        words = ["reseed", member, *_given("--cluster", cluster), "--timeout", str(timeout), "--by", by]
+        words += ["-o", output.value, *(["--dry-run"] if dry_run else [])]
+        words += ["--with-fewer-copies"] if fewer_copies else []
+        raise typer.Exit(elsewhere.carry(words))
+    _do(
+        "reseed",
+        member,
+        (),
+        cluster,
+        timeout,
+        secret_file,
+        by,
+        dry_run=dry_run,
+        fewer_copies=fewer_copies,
+        output=output,
+    )
+
+
 def _do(
     kind: Kind,
     to: str | None,
@@ -167,6 +227,7 @@ def _do(
     dry_run: bool,
     yes: bool = False,
     as_json: bool = False,
+    fewer_copies: bool = False,
     output: Output = Output.TEXT,
 ) -> None:
     """Here, where the control secret is."""
@@ -180,7 +241,7 @@ def _do(
     chosen = options(None, secret_file, None, None)
 
     async def looking() -> Proposal:
-        return await wishing.look(chosen, cluster, kind, to, dead)
+        return await wishing.look(chosen, cluster, kind, to, dead, fewer_copies=fewer_copies)
 
     proposal = anyio.run(looking)
     if as_json:

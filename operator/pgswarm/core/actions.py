@@ -1,13 +1,23 @@
-"""What an agent may be told to do by `duty`: one action at a time, as data, each with its reason."""
+"""What an agent may be told to do by `duty`: one action at a time, as data, each with its reason.
+
+And how long one that failed waits before it is tried again.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import assert_never
 
 from pgswarm.core.claim import Incarnation
 from pgswarm.core.orders import Order
 from pgswarm.core.reports import Problem
+
+RETRY_FIRST, RETRY_LAST = 0.5, 30.0
+"""Seconds between attempts at work that failed (clone, rewind, initdb, promotion): doubled from first to last."""
+
+RETRY_STEADY = 2.0
+"""Seconds at most between attempts at everything else: what it waits for is short."""
 
 
 class Begin(Enum):
@@ -111,3 +121,23 @@ class Resume:
 
 
 Action = Rest | Create | Adopt | Start | Stop | Settle | Follow | Rewind | Clone | Promote | Assume | Resume
+
+
+LARGE = (Create, Adopt, Clone, Rewind, Promote)
+"""Work that takes its time, and of whose failure people are told at once."""
+
+
+def pause_after(action: Action, failures: int, asked: float) -> float:
+    """Seconds before work that failed `failures` times in a row is tried again; `asked` is what the failure said."""
+    match action:
+        case Create() | Adopt() | Clone() | Rewind() | Promote():
+            return max(asked, growing(RETRY_FIRST, RETRY_LAST, failures))
+        case Follow() | Start() | Stop() | Settle() | Assume() | Resume() | Rest():
+            return min(RETRY_STEADY, max(0.05, asked))
+        case _ as never:
+            assert_never(never)
+
+
+def growing(first: float, last: float, times: int) -> float:
+    """A pause that doubles each time, from the first to the last."""
+    return float(min(last, first * 2.0 ** min(times - 1, 20)))

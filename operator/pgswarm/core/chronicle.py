@@ -38,7 +38,8 @@ class Event(Message):
     primary: str = Field(description="the member that is primary after it")
     timeline: int = 1
     kind: str = Field(
-        description="began, new primary, same primary, term raised, refused, paused, resumed, maintenance, fence"
+        description="began, new primary, same primary, term raised, refused, paused, resumed, maintenance, fence, "
+        "planned"
     )
     text: str = Field(default="", description="why, in the words of the log")
     lost: str = Field(default="", description="what a failover gave up; empty if nothing")
@@ -100,6 +101,8 @@ def _kind(before: Record | None, after: Record) -> str:
         return "maintenance"
     if after.fences != before.fences:
         return "fence"
+    if after.appointment is not None and after.appointment != before.appointment:
+        return "planned"
     if after.answered is not None and after.answered != before.answered and not after.answered.done:
         return "refused"
     return ""

@@ -65,7 +65,7 @@ def moves(world: World, record: Record, now: float) -> Plan:
     streaming = [
         name
         for name in standbys(world, record, primary, now)
-        if member_of(name) != leaves and record.fence(member_of(name)) is None
+        if member_of(name) != leaves and not is_put_out(record, member_of(name)) and name not in record.reseeds
     ]
     leaving = {one.member for one in departures(world, record, now)}
     streaming.sort(key=lambda name: member_of(name) in leaving)  # who stays is counted before who is to leave
@@ -109,7 +109,11 @@ def let_go(world: World, record: Record, now: float) -> str | None:
             continue
         if fence.fewer_copies or not held_back(world, record, fence.member, now):
             return fence.member
-    return None
+    wish = record.wished(world.wall)
+    out = wish.to if wish is not None and wish.kind == "reseed" and record.paused(world.wall) is None else None
+    if wish is None or out is None or out == record.primary_member or not record.counts(out):
+        return None
+    return out if wish.fewer_copies or not held_back(world, record, out, now) else None
 
 
 def held_back(world: World, record: Record, member: str, now: float) -> str:
@@ -123,7 +127,7 @@ def held_back(world: World, record: Record, member: str, now: float) -> str:
     wanted = [one.name for one in world.document.instances()] if world.document else list(record.members)
     others = [name for name in wanted if name not in (member, record.primary_member)]
     leaves = any(one.member == member for one in departures(world, record, now))
-    if not others and (leaves or record.fence(member) is None):
+    if not others and (leaves or not is_put_out(record, member)):
         return ""
     others = [name for name in others if record.fence(name) is None]
     if not others:
@@ -136,6 +140,12 @@ def held_back(world: World, record: Record, member: str, now: float) -> str:
         if member_of(name) in others and counts:
             return ""
     return f"{' or '.join(others)} must be counted first"
+
+
+def is_put_out(record: Record, member: str) -> bool:
+    """Does a person want this member out of claim and sync, though the document wants it?"""
+    wish = record.wish
+    return record.fence(member) is not None or (wish is not None and wish.kind == "reseed" and wish.to == member)
 
 
 def _from_one(
@@ -293,8 +303,10 @@ def _gone(world: World, record: Record, lost: Iterable[Incarnation], now: float)
 
 def _why_let_go(world: World, record: Record, now: float) -> dict[str, str]:
     """Members that are done without because somebody wants it so, and what becomes of them."""
-    fenced = {fence.member: "is to be fenced" for fence in record.fences}
-    return {**fenced, **{one.member: "is to leave" for one in departures(world, record, now)}}
+    out = {fence.member: "is to be fenced" for fence in record.fences}
+    if record.wish is not None and record.wish.kind == "reseed" and record.wish.to is not None:
+        out[record.wish.to] = "is to be made anew"
+    return {**out, **{one.member: "is to leave" for one in departures(world, record, now)}}
 
 
 def _members(names: Iterable[Incarnation]) -> str:

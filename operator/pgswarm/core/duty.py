@@ -19,6 +19,7 @@ from enum import Enum, auto
 from typing import assert_never
 
 from pgswarm.core import resumption
+from pgswarm.core.actions import LARGE as LARGE
 from pgswarm.core.actions import Action as Action
 from pgswarm.core.actions import Adopt as Adopt
 from pgswarm.core.actions import Assume as Assume
@@ -34,6 +35,8 @@ from pgswarm.core.actions import Settle as Settle
 from pgswarm.core.actions import Start as Start
 from pgswarm.core.actions import Stop as Stop
 from pgswarm.core.actions import Upstream as Upstream
+from pgswarm.core.actions import growing
+from pgswarm.core.actions import pause_after as pause_after
 from pgswarm.core.memory import Memory
 from pgswarm.core.orders import Order
 from pgswarm.core.reports import Data, Postgres, Problem, Role
@@ -44,15 +47,6 @@ RESTART_FIRST, RESTART_LAST = 0.2, 5.0
 
 SUCCESSION = 2.0
 """Seconds for which a crashed primary leaves its standbys the time to be elected before it starts again."""
-
-RETRY_FIRST, RETRY_LAST = 0.5, 30.0
-"""Seconds between attempts at work that failed (clone, rewind, initdb, promotion): doubled from first to last."""
-
-RETRY_STEADY = 2.0
-"""Seconds at most between attempts at everything else: what it waits for is short."""
-
-LARGE = (Create, Adopt, Clone, Rewind, Promote)
-"""Work that takes its time, and of whose failure people are told at once."""
 
 FOLLOW_TRIES = 3
 """Times that a standby which lies on the line may fail to stream before its data is made anew."""
@@ -112,6 +106,8 @@ def duty(facts: Facts, now: float) -> Action:
                 return _be_fenced(facts, now)
             if facts.postgres is Postgres.STOPPING:
                 return Rest(reason="PostgreSQL is stopping")
+            if order.reseed is not None and order.reseed == memory.incarnation and facts.heeded:
+                return _be_made_anew(facts, order)
             if order.role == "standby":
                 return _be_standby(facts, order, now)
             return _be_primary(facts, order, now)
@@ -143,23 +139,8 @@ def restart_at(facts: Facts, *, patience: float) -> float:
     """When a postgres that ended may be started again; `patience` is the pause after the first crash."""
     if facts.postgres is not Postgres.CRASHED or facts.crashes == 0:
         return 0.0
-    pause = patience if facts.crashes == 1 else _growing(RESTART_FIRST, RESTART_LAST, facts.crashes)
+    pause = patience if facts.crashes == 1 else growing(RESTART_FIRST, RESTART_LAST, facts.crashes)
     return facts.ended_at + max(patience, pause)
-
-
-def pause_after(action: Action, failures: int, asked: float) -> float:
-    """Seconds before work that failed `failures` times in a row is tried again; `asked` is what the failure said."""
-    match action:
-        case Create() | Adopt() | Clone() | Rewind() | Promote():
-            return max(asked, _growing(RETRY_FIRST, RETRY_LAST, failures))
-        case Follow() | Start() | Stop() | Settle() | Assume() | Resume() | Rest():
-            return min(RETRY_STEADY, max(0.05, asked))
-        case _ as never:
-            assert_never(never)
-
-
-def _growing(first: float, last: float, times: int) -> float:
-    return float(min(last, first * 2.0 ** min(times - 1, 20)))
 
 
 def _leave_alone(facts: Facts) -> Action:
@@ -312,6 +293,16 @@ def _follow(facts: Facts, order: Order, now: float) -> Action:
     if not facts.heeded:
         return Rest(reason=f"{reason}; waiting for an operator's word")
     return Rewind(upstream=upstream, reason=reason)
+
+
+def _be_made_anew(facts: Facts, order: Order) -> Action:
+    """A person wants it (core/reseeding): the data that is here serves until the primary can be cloned."""
+    if order.counted or order.role != "standby":
+        return _needs_reseed(order, "a person wants this data made anew")
+    if facts.address is None:
+        return Rest(reason=f"to be made anew by a person's word; no address of {order.primary} to clone from")
+    upstream = Upstream(primary=order.primary, term=order.term, address=facts.address)
+    return Clone(upstream=upstream, reason="made anew by a person's word")
 
 
 def _make_anew(facts: Facts, order: Order, upstream: Upstream, *, why: str) -> Action:

@@ -46,6 +46,7 @@ class Order(Message):
     claim: Claim | None = Field(default=None, description="who must be asked before a reign is resumed (law 5)")
     sync: Sync = Sync()
     fenced: bool = Field(default=False, description="a person's word: PostgreSQL is stopped, and stays so")
+    reseed: Incarnation | None = Field(default=None, description="this data directory is to be made anew, by a clone")
     grant: bool = Field(default=False, description="write only while a grant is held")
     timeline: int = Field(ge=1, description="the timeline that this term writes")
     lineage: tuple[Reign, ...]
@@ -149,6 +150,7 @@ def order_for(cluster: str, record: Record, member: str) -> Order:
         claim=record.claim,
         sync=record.sync,
         fenced=record.keeps_down(member),
+        reseed=record.reseed(member),
         grant=record.grant is not Grant.NONE,
         timeline=record.timeline,
         lineage=record.lineage,

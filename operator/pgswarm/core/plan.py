@@ -16,7 +16,9 @@ from the record as it is and never wait for what it will be.
     retirement   a member that the document no longer names, or wants elsewhere, leaves the record
     relocation   why a member stays where it is, though it is wanted elsewhere
     fences       which have not taken effect yet, and why
+    reseed       a person wants a member's data made anew: once nobody counts on it
     restart      a person wants members restarted: one at a time, the primary last
+    appointment  the time has come for a switchover: it is wished for
     handover     a primary that has to go, or whose node is drained: another one is wished for
     switchover   the primary is well, and another is wished for
     document     the newest edit becomes the one in force
@@ -32,6 +34,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pgswarm.core import (
+    appointments,
     ballot,
     bootstrap,
     durability,
@@ -43,6 +46,7 @@ from pgswarm.core import (
     loss,
     pausing,
     relocation,
+    reseeding,
     restarting,
     retirement,
     switchover,
@@ -131,7 +135,9 @@ def _record_rules(world: World, record: Record, now: float) -> Plan:
         retirement.ended,
         relocation.hindered,
         fencing.pending,
+        reseeding.begun,
         restarting.begun,
+        appointments.due,
         handover.begun,
         switchover.begun,
     )

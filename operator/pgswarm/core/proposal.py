@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
-from pgswarm.core import ballot, durability, loss, restarting, switchover
+from pgswarm.core import ballot, durability, loss, reseeding, restarting, switchover
 from pgswarm.core.claim import application_name, member_of
 from pgswarm.core.record import Record
 from pgswarm.core.wish import Restart, Wish
 from pgswarm.core.world import World
 
-Kind = Literal["switchover", "failover", "accept-loss", "restart"]
+Kind = Literal["switchover", "failover", "accept-loss", "restart", "reseed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +30,8 @@ class Proposal:
     refusal: str = ""
     dead: tuple[str, ...] = ()
     restarts: Mapping[str, Restart] = field(default_factory=dict)
+    data: str = ""
+    fewer_copies: bool = False
 
 
 def propose(
@@ -41,6 +43,7 @@ def propose(
     now: float,
     *,
     known: Mapping[str, str] = MappingProxyType({}),
+    fewer_copies: bool = False,
 ) -> Proposal:
     """What this wish would do; `known` is where members' logs ended as far as an operator has heard."""
     wish = Wish(id="", kind=kind, term=record.term, to=to, dead=tuple(dead), until=world.wall)
@@ -50,6 +53,11 @@ def propose(
         return Proposal(cluster=world.cluster, kind=kind, lines=(), refusal=refusal)
     if (pause := record.paused(world.wall)) is not None:
         return Proposal(cluster=world.cluster, kind=kind, lines=(), refusal=f"{pause}; `pgswarm resume` first")
+    if kind == "reseed":
+        lines, refusal, data = reseeding.proposed(world, record, to or "", now, fewer_copies=fewer_copies)
+        return Proposal(
+            cluster=world.cluster, kind=kind, lines=lines, refusal=refusal, data=data, fewer_copies=fewer_copies
+        )
     if kind == "restart":
         restarts = restarting.asked(world, record, to)
         if isinstance(restarts, str):

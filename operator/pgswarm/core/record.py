@@ -19,7 +19,7 @@ from pgswarm.core.base import Value
 from pgswarm.core.claim import Claim, Incarnation, Sync, member_of
 from pgswarm.core.reports import Data, MemberReport
 from pgswarm.core.wal import Reign, show_lsn
-from pgswarm.core.wish import Answered, Fence, Maintenance, Pause, Wish
+from pgswarm.core.wish import Answered, Appointment, Fence, Maintenance, Pause, Wish
 
 LOSSES_KEPT = 5
 """Failovers with loss that the record remembers."""
@@ -95,6 +95,8 @@ class Record(Value):
     wish: Wish | None = Field(default=None, description="what a person asked for in this term and nobody has answered")
     answered: Answered | None = Field(default=None, description="what came of the last wish that is over")
     maintenance: tuple[Maintenance, ...] = Field(default=(), description="nodes whose members shall not be primary")
+    appointment: Appointment | None = Field(default=None, description="a switchover at a time to come")
+    reseeds: tuple[Incarnation, ...] = Field(default=(), description="data directories that are to be made anew")
     fences: tuple[Fence, ...] = Field(default=(), description="members whose PostgreSQL is to be stopped and stay so")
     pause: Pause | None = Field(default=None, description="nothing is changed but what a running reign needs")
 
@@ -160,6 +162,12 @@ class Record(Value):
         if fence is None:
             return False
         return fence.no_primary if member == self.primary_member else not self.counts(member)
+
+    def reseed(self, member: str) -> Incarnation | None:
+        """The data directory of this member that its order says is to be made anew; never one that counts (C3)."""
+        if member == self.primary_member or self.counts(member):
+            return None
+        return next((name for name in self.reseeds if member_of(name) == member), None)
 
     def paused(self, wall: float) -> Pause | None:
         """The pause that holds at `wall` (seconds since the epoch)."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from pgswarm import settings
 from pgswarm.core import durability
+from pgswarm.core.claim import member_of
 from pgswarm.core.departures import Departure, departures
 from pgswarm.core.record import DEPARTED_KEPT, Place, Record
 from pgswarm.core.reports import MemberReport
@@ -27,7 +28,8 @@ def ended(world: World, record: Record, now: float) -> Plan:
         primary = world.present(record.primary_member, now)
         if departure.member == record.primary_member or primary is None:
             return NOTHING  # `handover` says why
-        counted = durability.held_back(world, record, departure.member, now) or _counted_on(record, departure, primary)
+        counted = durability.held_back(world, record, departure.member, now)
+        counted = counted or counted_on(record, departure.member, primary)
         if counted:
             return Plan(waits=(f"{departure.member} is to leave ({departure.reason}): {counted}",), again=1.0)
         return _left(record, departure)
@@ -65,9 +67,9 @@ def services(world: World, record: Record, swarm: SwarmView) -> Plan:
     return Plan(steps=tuple(steps), waits=tuple(waits), again=1.0 if waits else None)
 
 
-def _counted_on(record: Record, departure: Departure, primary: MemberReport) -> str:
+def counted_on(record: Record, member: str, primary: MemberReport) -> str:
     """Does anybody still count on it, or wait for it? Empty if not."""
-    if record.counts(departure.member):
+    if record.counts(member):
         return "claim and sync are about to do without it"
     key = (record.term, record.revision)
     if primary.heeded != key:
@@ -88,6 +90,7 @@ def _left(record: Record, departure: Departure) -> Plan:
     changed = record.amended(
         reason,
         places=tuple(one for one in record.places if one != place),
+        reseeds=tuple(one for one in record.reseeds if member_of(one) != place.member),
         fences=tuple(one for one in record.fences if one.member != place.member),
         departed=(*known, left)[-DEPARTED_KEPT:],
     )

@@ -99,6 +99,7 @@ class Status(Message):
     last_change: str = Field(default="", description="why the record was last written")
     events: tuple[Event, ...] = Field(default=(), description="the last things that happened, the newest last")
     wish: str = Field(default="", description="what a person asked for and is not done yet")
+    planned: str = Field(default="", description="a switchover at a time to come")
     answer: str = Field(default="", description="what came of the last wish")
     paused: str = Field(default="", description="who wants nothing changed, and why; empty if nobody does")
     maintenance: tuple[str, ...] = Field(default=(), description="nodes that are worked on, and who says so")
@@ -146,6 +147,7 @@ def status_of(
         last_change=record.reason if record else "",
         events=events[-EVENTS:],
         wish=f"{record.wish}, asked for by {record.wish.by}" if record and record.wish else "",
+        planned=str(record.appointment) if record and record.appointment else "",
         answer=record.answered.text if record and record.answered else "",
         paused=str(pause) if pause else "",
         maintenance=tuple(str(one) for one in record.maintenance) if record else (),

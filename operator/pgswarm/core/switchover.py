@@ -180,7 +180,7 @@ def _streaming(world: World, record: Record, wish: Wish, primary: MemberReport, 
     return [
         name
         for name in standbys(world, record, primary, now)
-        if wish.to in (None, member_of(name)) and record.fence(member_of(name)) is None
+        if wish.to in (None, member_of(name)) and record.fence(member_of(name)) is None and name not in record.reseeds
     ]
 
 

@@ -6,8 +6,8 @@ compare-and-set, so any operator may fulfil it, and none that dies takes it alon
 one moment: a new term or that moment ends it, whatever came of it, so no wish is ever fulfilled that its speaker has
 forgotten. What came of it stays in the record as its *answer*, until the next one is answered.
 
-Who fulfils it: `switchover`, `loss` and `restarting`; `plan` asks them. The operator has one wish of its own, that a
-primary which has to go hands over first (`handover`): it goes the same way.
+Who fulfils it: `switchover`, `loss`, `restarting` and `reseeding`; `plan` asks them. The operator has one
+wish of its own, that a primary which has to go hands over first (`handover`): it goes the same way.
 
 A *pause* is no wish, because it has no end of its own: it is a state that a person puts the cluster into (`pausing`).
 Nor is *maintenance*, into which a person puts a node, or a *fence*, behind which a person puts a member (`fencing`).
@@ -15,6 +15,7 @@ Nor is *maintenance*, into which a person puts a node, or a *fence*, behind whic
 
 from __future__ import annotations
 
+import datetime
 from typing import Literal
 
 from pydantic import Field
@@ -33,11 +34,15 @@ class Wish(Value):
     """One thing that a person (or a program of theirs) asked for."""
 
     id: str = Field(description="random: by it the one who asked knows the answer")
-    kind: Literal["switchover", "failover", "accept-loss", "restart"]
+    kind: Literal["switchover", "failover", "accept-loss", "restart", "reseed"]
     term: int = Field(ge=1, description="the term it was spoken in; in another it means nothing")
-    to: str | None = Field(default=None, description="the member that shall be primary; None: the best")
+    to: str | None = Field(
+        default=None, description="the member that shall be primary (None: the best), or be reseeded"
+    )
     dead: tuple[str, ...] = Field(default=(), description="members that the person gives up (accept-loss)")
     restarts: dict[str, Restart] = Field(default={}, description="members that are still to be restarted (restart)")
+    data: str = Field(default="", description="the incarnation that shall be replaced (reseed)")
+    fewer_copies: bool = Field(default=False, description="also if nobody can be counted in its place (reseed)")
     by: str = Field(default="somebody", description="who asked, for people")
     until: float = Field(description="seconds since the epoch; ignored from then on")
 
@@ -50,6 +55,8 @@ class Wish(Value):
                 return f"failover that accepts loss ({', '.join(self.dead) or 'nobody'} given up)"
             case "restart":
                 return f"restart of {', '.join(self.restarts)}"
+            case "reseed":
+                return f"reseed of {self.to}"
 
     def answered(self, text: str, *, done: bool) -> Answered:
         return Answered(id=self.id, kind=self.kind, done=done, text=text, until=self.until)
@@ -58,6 +65,8 @@ class Wish(Value):
         """Has a new term given what was asked for? `before` and `after` are its and the former primary's members."""
         if self.kind == "restart":
             return set(self.restarts) == {before}  # it was the last, and has handed over to be restarted
+        if self.kind == "reseed":
+            return False
         if self.to is not None:
             return after == self.to
         return after != before or self.kind == "accept-loss"
@@ -114,3 +123,23 @@ class Fence(Value):
 
     def __str__(self) -> str:
         return f"{self.member} is fenced by {self.by}" + (f" ({self.why})" if self.why else "")
+
+
+class Appointment(Value):
+    """A switchover that a person wants at a time to come; what that means is `appointments`."""
+
+    id: str = Field(description="random: by it the one who asked knows the answer")
+    to: str | None = Field(default=None, description="the member that shall be primary; None: the best")
+    instead_of: str = Field(description="who was primary when it was asked for")
+    at: float = Field(description="seconds since the epoch")
+    window: float = Field(description="seconds after that within which it may be begun")
+    by: str = Field(default="somebody", description="who asked, for people")
+
+    def __str__(self) -> str:
+        moment = datetime.datetime.fromtimestamp(self.at, datetime.UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+        to = f" to {self.to}" if self.to else ""
+        return f"switchover{to} at {moment}, or within {self.window / 60:.0f} min after, asked for by {self.by}"
+
+    def answered(self, text: str) -> Answered:
+        """What came of it, if nothing did."""
+        return Answered(id=self.id, kind="switchover", done=False, text=text, until=self.at + self.window)

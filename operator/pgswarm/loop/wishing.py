@@ -1,4 +1,4 @@
-"""Speaking a wish and waiting for its answer: `pgswarm switchover`, `failover` and `restart`.
+"""Speaking a wish and waiting for its answer: `pgswarm switchover`, `failover`, `restart` and `reseed`.
 
 It is written into the record as everything is, by compare-and-set on what was read; then whichever operator acts
 fulfils it, and this only watches the record for the answer. A person who goes away meanwhile changes nothing.
@@ -32,11 +32,20 @@ TRIES = 5
 """Times that others may write the record first; each time it is read and looked at again."""
 
 
-async def look(options: Options, cluster: str | None, kind: Kind, to: str | None, dead: tuple[str, ...]) -> Proposal:
+async def look(
+    options: Options,
+    cluster: str | None,
+    kind: Kind,
+    to: str | None,
+    dead: tuple[str, ...],
+    *,
+    fewer_copies: bool = False,
+) -> Proposal:
     """What the wish would do now. Refused if there is no such cluster, or not just one and none was named."""
     world, record = await seen(options, cluster)
     known = await _last_known(options, world.cluster) if kind == "accept-loss" else {}
-    return propose(world, record, kind, to, dead, anyio.current_time(), known=known)
+    now = anyio.current_time()
+    return propose(world, record, kind, to, dead, now, known=known, fewer_copies=fewer_copies)
 
 
 async def seen(options: Options, cluster: str | None) -> tuple[World, Record]:
@@ -65,7 +74,16 @@ async def speak(options: Options, proposal: Proposal, to: str | None, *, by: str
     cluster, kind, dead = proposal.cluster, proposal.kind, proposal.dead
     to = None if kind == "restart" else to
     return await spoken(
-        house.records, cluster, kind, to, dead, by=by, seconds=seconds, restarts=dict(proposal.restarts)
+        house.records,
+        cluster,
+        kind,
+        to,
+        dead,
+        by=by,
+        seconds=seconds,
+        restarts=dict(proposal.restarts),
+        data=proposal.data,
+        fewer_copies=proposal.fewer_copies,
     )
 
 
@@ -79,6 +97,8 @@ async def spoken(
     by: str,
     seconds: float,
     restarts: dict[str, Restart] | None = None,
+    data: str = "",
+    fewer_copies: bool = False,
 ) -> Answered:
     """The same, at this store."""
     ident, until = secrets.token_hex(4), time.time() + seconds
@@ -94,7 +114,16 @@ async def spoken(
         if (pause := record.paused(time.time())) is not None:
             raise Refused(f"{pause}; `pgswarm resume` first")
         wish = Wish(
-            id=ident, kind=kind, term=record.term, to=to, dead=dead, restarts=restarts or {}, by=by, until=until
+            id=ident,
+            kind=kind,
+            term=record.term,
+            to=to,
+            dead=dead,
+            restarts=restarts or {},
+            data=data,
+            fewer_copies=fewer_copies,
+            by=by,
+            until=until,
         )
         try:
             await records.write(stored, record=record.amended(f"{wish}, asked for by {by}", wish=wish))

@@ -1,4 +1,4 @@
-"""What people do beside the document in the middle of everything: members are fenced, and the fences taken back.
+"""What people do beside the document in the middle of everything: fences, taken back or not, and members made anew.
 
 Like `edits` a history has this by a chance of its own, so a seed without it is the same history with or without. A
 fence may still stand at the end: the cluster must then come to rest around it.
@@ -10,7 +10,7 @@ import random
 from typing import TYPE_CHECKING
 
 from pgswarm.core.record import Record
-from pgswarm.core.wish import Fence
+from pgswarm.core.wish import Fence, Wish
 
 if TYPE_CHECKING:
     from pgswarm.sim.site import Site
@@ -31,7 +31,26 @@ class Hands:
         """Now and then, do something."""
         if self._left and self._rng.random() < 0.5:
             self._left -= 1
-            self._fence_or_not()
+            if self._rng.random() < 0.3:
+                self._reseed()
+            else:
+                self._fence_or_not()
+
+    def _reseed(self) -> None:
+        record, rng, site = self._site.record, self._rng, self._site
+        if record is None or not record.system_id or site.swarm.leader is None or record.wish is not None:
+            return
+        member = rng.choice(record.members)
+        container = site.container(member)
+        data = container.agent.memory.incarnation if container else None
+        until = site.loop.now + rng.choice((3.0, 15.0))
+        few = rng.random() < 0.5
+        wish = Wish(
+            id="hands", kind="reseed", term=record.term, to=member, data=data or "", fewer_copies=few, until=until
+        )
+        site.count("a reseed is wished for")
+        site.story("ann", f"wishes for a {wish}", key=True)
+        self._put(record.amended(f"ann wishes for a {wish}", wish=wish))
 
     def _fence_or_not(self) -> None:
         record, rng = self._site.record, self._rng
@@ -47,8 +66,10 @@ class Hands:
 
     def _amend(self, record: Record, what: str, fences: tuple[Fence, ...]) -> None:
         site = self._site
-        stored = site.swarm.store[site.cluster]
         site.count("a fence is put up" if len(fences) > len(record.fences) else "a fence is taken back")
         site.story("ann", what, key=True)
-        changed = record.amended(what, fences=fences)
-        site.swarm.put(stored.model_copy(update={"record": changed}), stored.version_index)
+        self._put(record.amended(what, fences=fences))
+
+    def _put(self, record: Record) -> None:
+        stored = self._site.swarm.store[self._site.cluster]
+        self._site.swarm.put(stored.model_copy(update={"record": record}), stored.version_index)

@@ -19,7 +19,7 @@ from pgswarm import settings
 from pgswarm.core.orders import OrderMessage
 from pgswarm.core.record import Record
 from pgswarm.core.stored import Stored
-from pgswarm.core.wish import Fence, Maintenance, Pause, Restart, Wish
+from pgswarm.core.wish import Appointment, Fence, Maintenance, Pause, Restart, Wish
 from pgswarm.errors import Conflict
 from pgswarm.wire import Answer
 
@@ -213,6 +213,25 @@ class Windows:
         words = {"by": "the play", "since": time.time(), "fewer_copies": fewer_copies, "no_primary": no_primary}
         fences = tuple(Fence.model_validate({"member": one, **words}) for one in members)
         self._amended("; ".join(map(str, fences)) or "nobody is fenced any more", fences=fences)
+
+    def planned(self, to: str | None, *, after: float, window: float) -> None:
+        """A person wants a switchover at a time to come."""
+        record = self._site.record
+        instead_of = record.primary_member if record else ""
+        at = self._site.loop.now + after
+        made = Appointment(id="told", to=to, instead_of=instead_of, at=at, window=window, by="the play")
+        self._amended("a switchover is planned", appointment=made)
+
+    def reseeded(self, member: str, *, fewer_copies: bool = False, within: float = 60.0) -> None:
+        """A person's wish to make this member's data anew, as the command line would write it."""
+        record = self._site.record
+        container = self._site.container(member)
+        data = container.agent.memory.incarnation if container else None
+        wish = Wish(
+            id="told", kind="reseed", term=record.term if record else 1, to=member, data=data or "",
+            fewer_copies=fewer_copies, by="the play", until=self._site.loop.now + within,
+        )  # fmt: skip
+        self._amended(f"{wish}, asked for by {wish.by}", wish=wish)
 
     def paused(self) -> None:
         """A person wants nothing changed."""

@@ -86,3 +86,25 @@ def told_to_stop_with_nobody_to_hear_it(play: Play) -> None:
     play.faults.stop_container("pg-1")
     play.until("it has ended", lambda: not play.serves("pg-1"), within=2)
     play.rest()
+
+
+def one_that_was_planned_is_begun_at_its_time(play: Play) -> None:
+    """A switchover at a time to come is in the record; every operator is frozen when it comes, and one is back within
+    the window: it is begun then. Another, whose window closes while nobody is there, is missed and not done.
+    """
+    play.begin(members=2, operators=1, pace=0.1)
+    play.windows.planned("pg-2", after=5.0, window=30.0)
+    play.never("another primary", lambda: play.record.term > 1, during=4.5)
+    play.faults.freeze_operator()
+    play.wait(10.0)
+    play.faults.thaw_all()
+    play.until("it is primary", lambda: play.serves("pg-2"), within=40)
+    play.rest()
+    play.windows.planned("pg-1", after=5.0, window=10.0)
+    play.faults.freeze_operator()
+    play.wait(20.0)
+    play.faults.thaw_all()
+    play.until("it is answered", lambda: play.record.appointment is None, within=15)
+    play.expect("it was missed", play.record.answered is not None and "missed" in play.record.answered.text)
+    play.never("another primary", lambda: play.primary != "pg-2", during=10)
+    play.rest()
