@@ -125,10 +125,12 @@ async def test_a_clone_that_fills_the_disk_says_so_and_leaves_nothing(stage: Sta
         b = stage.member("b")
         report = await b.until("out of space", lambda report: report.problem and report.problem.code == "disk-full")
         assert report.problem is not None
+        assert "before a clone was begun" in report.problem.text
         assert "free on the volume" in report.problem.text
-        assert report.data is Data.BUILDING
+        assert "are missing" in report.problem.text
+        assert report.data is Data.NONE, "what does not fit is not begun"
         _system("mount", "-o", "remount,size=400m", str(volume))
-        report = await b.until_streaming(60.0)
+        report = await b.until_streaming(20.0)
         assert report.problem is None
         assert report.upstream == record.primary
         await stage.close()

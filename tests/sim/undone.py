@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pgswarm.sim.mutants import Patch
 from pgswarm.sim.play import Play, perform
 from tests.sim import undoing as undo
+from tests.sim import undoing_disks as disks_undo
 from tests.sim import undoing_grants as grants_undo
 from tests.sim import undoing_moves as moves_undo
 from tests.sim import undoing_words as words_undo
@@ -21,6 +22,7 @@ from tests.sim.scenarios import (
     ballots,
     crashes,
     departures,
+    disks,
     fenced,
     grants,
     moving_members,
@@ -307,6 +309,25 @@ UNDONE = (
     Undone(
         rule="a router ends sessions to who no longer reigns",
         undo=undo.sessions_are_never_cut, scenario=swarm_as_it_is.an_open_session_ends,
+    ),
+    Undone(
+        rule="nobody follows who is as full as the primary",
+        undo=disks_undo.who_is_as_full_follows, scenario=disks.everybody_is_as_full,
+    ),
+    Undone(
+        rule="a primary hands over before its disk is full",
+        undo=disks_undo.nothing_is_done_before_it_is_full, scenario=disks.before_it_is_full,
+        shows="not within 20 s: it hands over",
+    ),
+    Undone(
+        rule="a PostgreSQL that ended on a full disk starts once more on its ballast",
+        undo=disks_undo.there_is_no_ballast, scenario=disks.everybody_is_as_full,
+        shows="not within 10 s: it is read from",
+    ),
+    Undone(
+        rule="C2: room is kept for a promise on a full disk",
+        undo=disks_undo.there_is_no_reserve, scenario=disks.a_promise_without_a_free_byte,
+        shows="not within 20 s: it follows",
     ),
     Undone(
         rule="async: clients are turned out as the grant runs out",

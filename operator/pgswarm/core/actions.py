@@ -113,6 +113,13 @@ class Assume:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Jettison:
+    """Give up the ballast: the volume is full, and PostgreSQL could not start."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Resume:
     """Take the last order for confirmed: everybody in its claim agrees, and there is no operator (law 5)."""
 
@@ -120,19 +127,19 @@ class Resume:
     reason: str
 
 
-Action = Rest | Create | Adopt | Start | Stop | Settle | Follow | Rewind | Clone | Promote | Assume | Resume
+Action = Rest | Create | Adopt | Start | Stop | Settle | Follow | Rewind | Clone | Promote | Assume | Resume | Jettison
 
 
 LARGE = (Create, Adopt, Clone, Rewind, Promote)
 """Work that takes its time, and of whose failure people are told at once."""
 
 
-def pause_after(action: Action, failures: int, asked: float) -> float:
+def pause_after(action: Action, failures: int, asked: float, last: float = RETRY_LAST) -> float:
     """Seconds before work that failed `failures` times in a row is tried again; `asked` is what the failure said."""
     match action:
         case Create() | Adopt() | Clone() | Rewind() | Promote():
-            return max(asked, growing(RETRY_FIRST, RETRY_LAST, failures))
-        case Follow() | Start() | Stop() | Settle() | Assume() | Resume() | Rest():
+            return max(asked, growing(RETRY_FIRST, last, failures))
+        case Follow() | Start() | Stop() | Settle() | Assume() | Resume() | Jettison() | Rest():
             return min(RETRY_STEADY, max(0.05, asked))
         case _ as never:
             assert_never(never)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from pgswarm.core import granting, switchover
 from pgswarm.core.claim import Claim, Incarnation, member_of
+from pgswarm.core.disk import Room, can_start
 from pgswarm.core.durability import alone
 from pgswarm.core.record import LINEAGE_KEPT, Record
 from pgswarm.core.reports import Data, MemberReport, Postgres, Role, Serving
@@ -95,6 +96,8 @@ def ballot(world: World, record: Record, primary: Health, now: float) -> Plan:
     if record.primary in fit or len(fit) >= needed:
         return _elect(world, record, fit, term, primary)
     own = reports.get(record.primary)
+    if (nowhere := _nowhere_to_go(world, record, reports, primary)) is not None:
+        return nowhere
     fenced = own is not None and own.promised > record.term
     askable = [
         name
@@ -137,6 +140,32 @@ def ballot(world: World, record: Record, primary: Health, now: float) -> Plan:
         f"no failover: {primary.reason}, and {needed} of the members that hold every acknowledged commit must promise; "
         f"missing: {', '.join(missing)}"
     )
+    return Plan(waits=(text,), again=1.0)
+
+
+def _nowhere_to_go(
+    world: World, record: Record, reports: dict[Incarnation, MemberReport], primary: Health
+) -> Plan | None:
+    """Its PostgreSQL has ended, and all the others are as full as a disk can be: is it better off where it is?
+
+    Whoever followed would end in the same way, and so on in a circle. One that can start once more does so and is read
+    from; only if it cannot is another one taken that could. While promises are out nothing is held up.
+    """
+    own = reports.get(record.primary)
+    others = [report for name, report in reports.items() if name != record.primary]
+    wish = record.wished(world.wall)
+    if own is None or own.promised > record.term or not others or (wish is not None and wish.kind == "failover"):
+        return None
+    if own.postgres not in (Postgres.CRASHED, Postgres.STOPPED) or any(one.promised > record.term for one in others):
+        return None
+    if any(one.room.want < Room.FULL.want for one in others):
+        return None
+    can = can_start(own.room, has_ballast=own.ballast)
+    if not can and any(can_start(one.room, has_ballast=one.ballast) for one in others):
+        return None
+    full = ", ".join(sorted(one.member for one in others))
+    then = "is to start again" if can else "cannot start either: a person must make room on one of them"
+    text = f"no failover: {primary.reason}, but the disk of {full} is full; {record.primary_member} {then}"
     return Plan(waits=(text,), again=1.0)
 
 
@@ -184,10 +213,11 @@ def _elect(world: World, record: Record, fit: dict[Incarnation, MemberReport], t
     wish = record.wished(world.wall)
     wished = wish.to if wish is not None and wish.kind == "failover" else None
 
-    def furthest(name: Incarnation) -> tuple[int, int, bool, bool]:
+    def furthest(name: Incarnation) -> tuple[int, int, bool, bool, bool]:
         position = fit[name].position
         rank, lsn = progress(position, record.lineage) if position else (-1, 0)
-        return (rank, lsn, member_of(name) == wished, name == record.primary)
+        has_room = fit[name].room.want < Room.FULL.want
+        return (rank, lsn, has_room, member_of(name) == wished, name == record.primary)
 
     winner = max(sorted(fit, key=lambda name: switchover.preference(world, record, member_of(name))), key=furthest)
     position = fit[winner].position

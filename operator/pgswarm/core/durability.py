@@ -26,6 +26,7 @@ from collections.abc import Iterable
 from pgswarm.core import granting
 from pgswarm.core.claim import Claim, Incarnation, Sync, application_name, incarnation, member_of
 from pgswarm.core.departures import departures
+from pgswarm.core.disk import Room
 from pgswarm.core.record import Record
 from pgswarm.core.reports import REPLIED, MemberReport, Role, Walsender
 from pgswarm.core.spec import PostgresCluster
@@ -94,6 +95,7 @@ def standbys(world: World, record: Record, primary: MemberReport, now: float) ->
             and report.promised == record.term
             and stream is not None
             and stream.state == "streaming"
+            and report.room is not Room.SPENT  # it is about to receive nothing
         ):
             healthy.append(report.incarnation)
     return tuple(healthy)
@@ -257,7 +259,9 @@ def _is_lost(world: World, record: Record, primary: MemberReport, name: Incarnat
     since = world.absent_since.get(name)
     heard = world.members[record.primary_member].heard_at
     # By the primary's own words, not by its silence: the newest of them must still miss the stream.
-    return since is not None and heard is not None and heard - max(since, world.awake_since) > ABSENCE
+    full = report is not None and report.room is Room.SPENT  # it has ended its stream itself: that is no reconnect
+    patience = 0.0 if full else ABSENCE
+    return since is not None and heard is not None and heard - max(since, world.awake_since) > patience
 
 
 def _is_heard_of(world: World, record: Record, primary: MemberReport, name: Incarnation, now: float) -> bool:

@@ -27,6 +27,7 @@ from pgswarm.core.actions import Begin as Begin
 from pgswarm.core.actions import Clone as Clone
 from pgswarm.core.actions import Create as Create
 from pgswarm.core.actions import Follow as Follow
+from pgswarm.core.actions import Jettison as Jettison
 from pgswarm.core.actions import Promote as Promote
 from pgswarm.core.actions import Rest as Rest
 from pgswarm.core.actions import Resume as Resume
@@ -37,6 +38,8 @@ from pgswarm.core.actions import Stop as Stop
 from pgswarm.core.actions import Upstream as Upstream
 from pgswarm.core.actions import growing
 from pgswarm.core.actions import pause_after as pause_after
+from pgswarm.core.ballast import full, room_first
+from pgswarm.core.disk import Room
 from pgswarm.core.memory import Memory
 from pgswarm.core.orders import Order
 from pgswarm.core.reports import Data, Postgres, Problem, Role
@@ -50,7 +53,6 @@ SUCCESSION = 2.0
 
 FOLLOW_TRIES = 3
 """Times that a standby which lies on the line may fail to stream before its data is made anew."""
-
 
 STREAMLESS = 10.0
 """Seconds without a stream after which a standby gives the attempts up until the primary's agent says that it is there:
@@ -88,6 +90,8 @@ class Facts:
     streamed_at: float | None = None  # when a stream was seen last, or was begun; None: not by this agent
     crashes: int = 0  # in a row, without a quiet minute between
     ended_at: float = 0.0  # when postgres ended last
+    room: Room = Room.AMPLE  # on the volume
+    ballast: bool = False  # there is some to be given up
 
 
 def duty(facts: Facts, now: float) -> Action:
@@ -218,7 +222,8 @@ def _be_fenced(facts: Facts, now: float) -> Action:
             if facts.closed:
                 return Settle(reason=f"{why}: shut down")
             at = restart_at(facts, patience=0.0)
-            return Rest(reason=f"{why}: pause after a crash", until=at) if at > now else _start_fenced(why)
+            pause = Rest(reason=f"{why}: pause after a crash", until=at)
+            return pause if at > now else room_first(facts.room, has_ballast=facts.ballast) or _start_fenced(why)
         case Postgres.STARTING:
             if facts.began is Begin.PRIMARY:
                 return Stop(reason=why)
@@ -238,6 +243,8 @@ def _be_standby(facts: Facts, order: Order, now: float) -> Action:
             at = restart_at(facts, patience=RESTART_FIRST)
             if at > now:
                 return Rest(reason="standby ended: pause before it is started again", until=at)
+            if facts.room is Room.SPENT:
+                return full("PostgreSQL is not started, as a standby, until there is room")
             if facts.memory.follows == wanted and facts.address is not None:
                 return Start(begin=Begin.FOLLOWING, reason=f"follow {order.primary} as before")
             if facts.closed:
@@ -265,6 +272,8 @@ def _be_standby(facts: Facts, order: Order, now: float) -> Action:
 
 def _follow(facts: Facts, order: Order, now: float) -> Action:
     told = facts.upstream
+    if told is not None and facts.room is Room.SPENT:
+        return Settle(reason="the volume is full: nothing is received until there is room")
     address = facts.address or (told.address if told else "")
     upstream = Upstream(primary=order.primary, term=order.term, address=address)
     if told is not None and (told.primary, told.term) == (upstream.primary, upstream.term):
@@ -281,6 +290,8 @@ def _follow(facts: Facts, order: Order, now: float) -> Action:
         return Rest(reason=f"follow {order.primary}", until=facts.streamed_at + STREAMLESS)
     if not facts.settled or facts.position is None:
         return Settle(reason=f"{order.primary} is primary of term {order.term}: the end of the log here must be known")
+    if facts.room.want >= Room.FULL.want:
+        return full("nothing is received until there is room")
     if not upstream.address:
         return Rest(reason=f"no address of {order.primary} to follow")
     if lies_on(facts.position, order.lineage):
@@ -333,6 +344,8 @@ def _be_primary(facts: Facts, order: Order, now: float) -> Action:
             at = restart_at(facts, patience=SUCCESSION if order.sync.k else 0.0)
             if at > now:
                 return Rest(reason=f"PostgreSQL crashed {_times(facts.crashes)}: pause before a restart", until=at)
+            if (without := room_first(facts.room, has_ballast=facts.ballast)) is not None:
+                return without
             if in_place:
                 return Start(begin=Begin.PRIMARY, reason=f"primary of term {order.term}, on timeline {order.timeline}")
             return _start_fenced(f"to begin term {order.term}")
@@ -367,7 +380,8 @@ def _ascend(facts: Facts, order: Order, *, in_place: bool) -> Action:
             "this volume has lost data; a person must look"
         )
         return Rest(reason=text, problem=Problem(code="log-too-short", text=text))
-    return Promote(order=order, reason=f"begin term {order.term} at {facts.position}")
+    promotion = Promote(order=order, reason=f"begin term {order.term} at {facts.position}")
+    return room_first(facts.room, has_ballast=facts.ballast) or promotion  # first of all it copies a segment of log
 
 
 def _start_fenced(why: str) -> Start:

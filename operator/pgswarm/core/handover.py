@@ -1,9 +1,11 @@
 """The operator's own wish: another primary, because this one has to go.
 
 A primary that the document no longer names, that is to be fenced, or whose node is drained or under maintenance, is to
-hand over before it is stopped. The way is the one and only, `switchover`; here is only who is to follow, and the wish
-for it, written into the record like a person's, so that every operator goes on with it and `status` tells. It is
-written when it can be fulfilled at once, and not while a person has a wish: theirs comes first.
+hand over before it is stopped; and one whose disk is about to be full, before PostgreSQL ends of it, if there is a
+standby with ample room: where all are as full, it would help nobody, and be done in a circle. The way is the one and
+only, `switchover`; here is only who is to follow, and the wish for it, written into the record like a person's, so that
+every operator goes on with it and `status` tells. It is written when it can be fulfilled at once, and not while a
+person has a wish: theirs comes first.
 
 A hand-over that came to nothing has cost the writers some seconds. So it is not tried again before the time of the wish
 is over, however soon it was answered. Whoever has another reason calls `wished`.
@@ -13,8 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pgswarm.core import durability, switchover
+from pgswarm.core import disk, durability, switchover
 from pgswarm.core.departures import departures
+from pgswarm.core.disk import Room
 from pgswarm.core.record import Record
 from pgswarm.core.steps import NOTHING, Plan, WriteRecord
 from pgswarm.core.wish import Wish
@@ -30,7 +33,8 @@ OWN = "way-"
 def begun(world: World, record: Record, now: float) -> Plan:
     """If the primary has to go: the wish that another follows, or why nobody can."""
     why = _has_to_go(world, record, now)
-    if not why:
+    full = "" if why else _is_filling(world, record, now)
+    if not why and not full:
         return NOTHING
     leaving = {one.member for one in departures(world, record, now)}
     own = world.present(record.primary_member, now)
@@ -45,7 +49,12 @@ def begun(world: World, record: Record, now: float) -> Plan:
         and record.maintained(name) is None
         and record.fence(name) is None
     ]
-    return wished(world, record, why, heirs, now)
+    if not full:
+        return wished(world, record, why, heirs, now)
+    roomy = [name for name in heirs if (report := world.present(name, now)) is not None and report.room is Room.AMPLE]
+    if not roomy:
+        return NOTHING
+    return wished(world, record, full, roomy, now)
 
 
 def wished(world: World, record: Record, why: str, heirs: Iterable[str], now: float) -> Plan:
@@ -84,6 +93,14 @@ def is_drained(world: World, record: Record, member: str) -> bool:
         return False
     node = world.swarm.node(place.node_id)
     return node is not None and node.availability == "drain"
+
+
+def _is_filling(world: World, record: Record, now: float) -> str:
+    """How full the primary's disk is, if that is too full to stay; empty if it is not."""
+    own = world.present(record.primary_member, now)
+    if own is None or own.room.want < Room.TIGHT.want:
+        return ""
+    return f"the disk of {own.member} is {disk.told(own.disk_free, own.disk_total, own.held) or own.room.value}"
 
 
 def _has_to_go(world: World, record: Record, now: float) -> str:

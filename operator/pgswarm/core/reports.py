@@ -13,6 +13,7 @@ from pydantic import Field
 
 from pgswarm.core.base import Message
 from pgswarm.core.claim import Incarnation
+from pgswarm.core.disk import Room
 from pgswarm.core.wal import Position
 
 
@@ -201,6 +202,12 @@ class MemberReport(Message):
     version: str = Field(default="", description="PostgreSQL's version, such as 17.6")
     disk_free: int = Field(default=0, description="bytes")
     disk_total: int = Field(default=0, description="bytes")
+    room: Room = Field(default=Room.AMPLE, description="what that comes to")
+    ballast: bool = Field(default=False, description="it could give up its ballast to start a PostgreSQL that ended")
+    wal_size: int = Field(default=0, description="bytes of log on the volume, roughly")
+    held: dict[str, int] = Field(
+        default_factory=dict, description="by absent members: bytes of log that are kept for them alone, roughly"
+    )
 
 
 class RouterReport(Message):

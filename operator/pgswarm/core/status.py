@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from pgswarm.core import lapse, pausing, steps
+from pgswarm.core import disk, lapse, pausing, steps
 from pgswarm.core.base import Message
 from pgswarm.core.chronicle import Event
 from pgswarm.core.claim import Claim, application_name, member_of
@@ -49,6 +49,8 @@ class MemberStatus(Message):
     disk_total: int = Field(default=0, description="bytes; 0 if unknown")
     pending_restart: tuple[str, ...] = ()
     kept: tuple[str, ...] = Field(default=(), description="diverged log that lies aside on its volume")
+    disk: str = Field(default="", description="how full its volume is, and what holds how much of it")
+    warning: str = Field(default="", description="nothing is wrong yet, but somebody should know")
     problem: str = ""
 
 
@@ -265,6 +267,8 @@ def _member(world: World, record: Record | None, name: str, now: float) -> Membe
         disk_total=report.disk_total,
         pending_restart=report.pending_restart,
         kept=tuple(_kept(one) for one in report.kept),
+        disk=disk.told(report.disk_free, report.disk_total, report.held),
+        warning=_filling(report),
         problem=report.problem.text if report.problem else trouble,
     )
 
@@ -279,6 +283,18 @@ def _behind(world: World, record: Record | None, report: MemberReport, now: floa
     name = application_name(report.incarnation, record.term)
     row = next((one for one in primary.walsenders if one.name == name and one.replay), None)
     return max(0, primary.position.lsn - row.replay) if row is not None else None
+
+
+def _filling(report: MemberReport) -> str:
+    """Before a volume is full: how full it is, and what holds it."""
+    used = disk.percent(report.disk_free, report.disk_total)
+    over = next((limit for limit in disk.WARNED if used >= limit), None)
+    if over is None and report.room is disk.Room.AMPLE:
+        return ""
+    told = disk.told(report.disk_free, report.disk_total, report.held)
+    wal = f"; all of the log takes {disk.size(report.wal_size)}" if report.wal_size else ""
+    left = f", {disk.size(report.disk_free)} left" if report.room is not disk.Room.AMPLE else ""
+    return f"disk {told} on {report.member}{left}{wal}"
 
 
 def _kept(one: Kept) -> str:

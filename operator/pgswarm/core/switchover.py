@@ -20,6 +20,7 @@ in its agent); after 2, a promise in a report, from which any operator goes on h
 from __future__ import annotations
 
 from pgswarm.core.claim import Incarnation, application_name, member_of
+from pgswarm.core.disk import Room, told
 from pgswarm.core.durability import standbys
 from pgswarm.core.record import Record
 from pgswarm.core.reports import MemberReport, Postgres, Serving
@@ -93,6 +94,9 @@ def refused(world: World, record: Record, wish: Wish, primary: MemberReport, now
         return f"{wish.to} is on {maintenance.node_name}, which is under maintenance"
     if wish.to is not None and (fence := record.fence(wish.to)) is not None:
         return f"{fence}; `pgswarm unfence {wish.to}` first"
+    if wish.to is not None and (heir := world.present(wish.to, now)) is not None and _is_too_full(heir, primary):
+        how = told(heir.disk_free, heir.disk_total) or heir.room.value
+        return f"the disk of {wish.to} is {how}: it would be no better there"
     if not record.is_held_by(primary, record.primary):
         return f"{record.primary_member} does not hold the primary's data any more"
     if _streaming(world, record, wish, primary, now):
@@ -180,8 +184,16 @@ def _streaming(world: World, record: Record, wish: Wish, primary: MemberReport, 
     return [
         name
         for name in standbys(world, record, primary, now)
-        if wish.to in (None, member_of(name)) and record.fence(member_of(name)) is None and name not in record.reseeds
+        if wish.to in (None, member_of(name))
+        and record.fence(member_of(name)) is None
+        and name not in record.reseeds
+        and not _is_too_full(world.report(member_of(name)), primary)
     ]
+
+
+def _is_too_full(heir: MemberReport | None, primary: MemberReport) -> bool:
+    """Has it so little room that it would be read-only at once, and less than the primary?"""
+    return heir is not None and heir.room.want >= Room.FULL.want and heir.room.want >= primary.room.want
 
 
 def _unheard(world: World, record: Record, wish: Wish, now: float) -> list[str]:

@@ -21,7 +21,10 @@ from pgswarm.wire import OperatorReport
 
 R = TypeVar("R", MemberReport, RouterReport, OperatorReport)
 
-QUIET = {"sequence", "disk_free", "lag", "position", "walsenders", "sessions", "progress", "clock", "consented"}
+QUIET = {
+    "sequence", "disk_free", "wal_size", "held", "lag", "position", "walsenders", "sessions", "progress", "clock",
+    "consented",
+}  # fmt: skip
 """Fields that change all the time and of which a change alone is no reason to think again."""
 
 TELLING = {kind: tuple(kind.model_fields.keys() - QUIET) for kind in (MemberReport, RouterReport, OperatorReport)}

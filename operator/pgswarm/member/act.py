@@ -17,8 +17,9 @@ import psycopg
 from anyio import to_thread
 from loguru import logger
 
-from pgswarm.core import claim, duty
+from pgswarm.core import actions, claim, duty
 from pgswarm.core import memory as memory_
+from pgswarm.core.disk import Room
 from pgswarm.core.memory import Memory
 from pgswarm.core.orders import Circumstances, Order
 from pgswarm.core.reports import Data
@@ -28,6 +29,7 @@ from pgswarm.member import (
     aside,
     ask,
     build,
+    disk,
     grant,
     reign,
     settle,
@@ -41,7 +43,6 @@ from pgswarm.member import (
 )
 from pgswarm.member.config import secret
 from pgswarm.render import postgres as render
-from pgswarm.settings import REPLICATION_ROLE
 
 if TYPE_CHECKING:
     from pgswarm.member.agent import Agent
@@ -83,10 +84,19 @@ async def perform(agent: Agent, action: duty.Action) -> None:
             await agent.remember(reigned=action.term)
         case duty.Resume():
             agent.resumed = action.order.key
+        case duty.Jettison():
+            await _jettison(agent)
         case duty.Rest():
             return
         case _ as never:
             assert_never(never)
+
+
+async def _jettison(agent: Agent) -> None:
+    agent.disk.jettison()
+    agent.disk.look(anyio.current_time())
+    if agent.disk.room is Room.SPENT:
+        raise Again("disk full: the ballast was not enough", after=actions.RETRY_STEADY)
 
 
 async def _create(agent: Agent, order: Order) -> None:
@@ -131,6 +141,7 @@ async def _start(agent: Agent, begin: duty.Begin) -> None:
             "a person must look"
         )
     await tuning.prepare(agent)
+    disk.prepare(agent)
     agent.pending_restart = ()
     if begin is duty.Begin.PRIMARY:
         for name in ("standby.signal", "recovery.signal"):
@@ -244,6 +255,7 @@ async def _clone(agent: Agent, upstream: duty.Upstream) -> None:
     order = agent.order
     if order is None:
         raise Again("no order holds any more")
+    await build.fits(config, upstream.address)
     await agent.postmaster.stop(patience=LAST_STOP)
     if agent.memory.data is Data.READY:
         await _keep_aside(agent, order, await tools.control_data(config))
@@ -353,18 +365,13 @@ async def _confirm(agent: Agent, upstream: duty.Upstream) -> None:
 
 async def _see_timeline(agent: Agent, upstream: duty.Upstream, timeline: int) -> None:
     """Wait for the primary's first checkpoint on its timeline: before it, pg_rewind takes it for its own."""
-    config = agent.config
     query = "SELECT timeline_id FROM pg_control_checkpoint()"
     try:
-        with build.Password(config) as passfile, anyio.fail_after(TIMELINE_SHOWN):
-            connection = await psycopg.AsyncConnection.connect(
-                hostaddr=upstream.address, port=config.postgres_port, user=REPLICATION_ROLE, dbname="postgres",
-                passfile=str(passfile), connect_timeout=5, autocommit=True,
-            )  # fmt: skip
-            async with connection:
+        with anyio.fail_after(TIMELINE_SHOWN):
+            async with build.source(agent.config, upstream.address) as connection:
                 while True:
                     row = await (await connection.execute(query)).fetchone()
-                    if row is not None and int(row[0]) >= timeline:
+                    if row is not None and int(str(row[0])) >= timeline:
                         return
                     await anyio.sleep(0.1)
     except (psycopg.Error, TimeoutError, OSError) as exc:

@@ -1,10 +1,10 @@
 """The agent as a whole: what it knows, what it says, and the one job that it has at a time.
 
-Six loops share this object, all in one task group: `_work` asks `duty` and does what it says, one cancellable job
-at a time; `watching` looks at PostgreSQL; `ruling` keeps a primary's sync setting and roles; `slots` keeps log for the
-others; `neighbours` asks them where there is no operator to say; `grant` asks for leave to write. Orders and promises
-come in and are made durable first, then the job that they overtake is cancelled and the loops are woken. Every change
-ends in `publish`, which tells every open stream at once.
+Seven loops share this object, all in one task group: `_work` asks `duty` and does what it says, one cancellable job at
+a time; `watching` looks at PostgreSQL; `ruling` keeps a primary's sync setting and roles; `slots` keeps log for others;
+`neighbours` asks them where there is no operator to say; `grant` asks for leave to write; `disk` looks at the volume.
+Orders and promises come in and are made durable first, then the job that they overtake is cancelled and the loops are
+woken. Every change ends in `publish`, which tells every open stream at once.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from pgswarm.errors import Again, Failure, Refused
 from pgswarm.member import (
     act,
     aside,
+    disk,
     foreign,
     grant,
     handover,
@@ -90,14 +91,12 @@ class Agent:
         self.sight: Sight | None = None
         self.hearing = Hearing()
         self.ending = self.checkpoint_owed = False
-        self.version = version
-        self.seal = seal
+        self.version, self.seal = version, seal
         self.pending_restart: tuple[str, ...] = ()
         self.problems: dict[str, Problem] = {}
-        self.observer = Observer(config)
-        self.neighbours = neighbours.Neighbours(config)
+        self.observer, self.neighbours = Observer(config), neighbours.Neighbours(config)
         self.slots: tuple[str, ...] = ()
-        self.kept = aside.kept(config)
+        self.kept, self.disk = aside.kept(config), disk.Disk(config)
         self.leave = grant.Leave()
         self._audience = Audience()
         self._lock = anyio.Lock()
@@ -106,7 +105,7 @@ class Agent:
         self._wake = anyio.Event()
         self._poke = anyio.Event()
         self._changed = anyio.Event()
-        self._setbacks = Setbacks()
+        self.setbacks = Setbacks()
         self.tuning = tuning.Tuning()
         self._why = ""
         if seal.text:
@@ -319,6 +318,7 @@ class Agent:
         """Run for ever."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._work)
+            tasks.start_soon(disk.watch, self)
             for part in (watching.watch, ruling.rule, slots.keep, neighbours.keep_asking, grant.keep, foreign.watch):
                 tasks.start_soon(part, self)
 
@@ -338,7 +338,7 @@ class Agent:
             self._wake = anyio.Event()
             now = anyio.current_time()
             action = duty.duty(telling.facts(self), now)
-            if (until := self._setbacks.until(action, now)) is not None:
+            if (until := self.setbacks.until(action, now)) is not None:
                 action = duty.Rest(reason=f"{action.reason} (again in a moment)", until=until)
             if isinstance(action, duty.Rest):
                 await self._rest(action, now)
@@ -358,7 +358,7 @@ class Agent:
 
     async def _do(self, action: duty.Action) -> None:
         self._why = action.reason
-        level = "DEBUG" if self._setbacks.is_another_try(action) else "INFO"
+        level = "DEBUG" if self.setbacks.is_another_try(action) else "INFO"
         logger.log(level, "{}: {}", type(action).__name__.lower(), action.reason)
         failure: Failure | None = None
         with anyio.CancelScope() as scope:
@@ -376,17 +376,17 @@ class Agent:
                 self._job = None
                 self.progress = None
         if failure is not None:
-            if (problem := self._setbacks.note(action, failure)) is not None:
+            if (problem := self.setbacks.note(action, failure, self.disk.free)) is not None:
                 self.problems["work"] = problem
         elif not scope.cancelled_caught:
-            self._setbacks.clear()
+            self.setbacks.clear()
             self.problems.pop("work", None)
         self.publish()
         self.notify()
 
     def _overtake(self) -> None:
         """A newer word: what is being done is done for an older one, and perhaps no longer wanted."""
-        self._setbacks.clear()
+        self.setbacks.overtaken()
         if self._job is not None and not duty.still_serves(self._doing, self.memory):
             self._job.cancel()
         self._wake.set()

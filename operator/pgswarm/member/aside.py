@@ -6,8 +6,9 @@ accepted a loss, some that a client was told of. It cannot be merged by a machin
 says what they are. The report names them, and the status shows it.
 
 The copy is complete and durable before the data directory is touched. A crash in between leaves a folder that ends in
-`.part`, which the next attempt begins anew. Room is bounded: MOST_PIECES, MOST_BYTES together, and never more than half
-of what is free; the oldest go first, and what did not fit is counted as missing. A rewind never fails for want of room.
+`.part`, which the next attempt begins anew. Room is bounded: MOST_PIECES, MOST_BYTES and a sixteenth of the volume
+together, and never more than half of what is free; the oldest go first, and what did not fit is counted as missing. A
+rewind never fails for want of room, but is not begun on a volume that is full.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ from pgswarm.member.config import Config
 
 MOST_PIECES = 4
 MOST_BYTES = 1 << 30
-"""Of all pieces together."""
+"""Of all pieces together, on a volume that is large enough for it."""
+
+SHARE = 16
+"""The part of a volume (1/n) that they may take together at most."""
 
 _SEGMENT = re.compile(r"^([0-9A-F]{8})([0-9A-F]{8})([0-9A-F]{8})(\.partial)?$")
 _ABOUT, _FACTS = "about.txt", "facts.json"
@@ -106,14 +110,16 @@ def _segments(wal: Path, since: Position, until: Position, size: int) -> Iterato
 def _room(config: Config, wanted: int) -> int:
     """Make room by deleting the oldest pieces; the bytes that may be taken."""
     pieces = list(kept(config))
+    usage = shutil.disk_usage(config.volume)
+    most = min(MOST_BYTES, usage.total // SHARE)
     for path in config.aside.glob("*.part"):
         shutil.rmtree(path, ignore_errors=True)
-    while pieces and (len(pieces) >= MOST_PIECES or _size(config.aside) + wanted > MOST_BYTES):
+    while pieces and (len(pieces) >= MOST_PIECES or _size(config.aside) + wanted > most):
         oldest = pieces.pop(0)
         logger.warning("{} is deleted to make room: {} bytes from {}", oldest.folder, oldest.size, oldest.since)
         shutil.rmtree(config.volume / oldest.folder, ignore_errors=True)
     free = shutil.disk_usage(config.volume).free // 2
-    return max(0, min(MOST_BYTES - _size(config.aside), free))
+    return max(0, min(most - _size(config.aside), free))
 
 
 def _size(folder: Path) -> int:

@@ -11,13 +11,16 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
+import psycopg
 from anyio import to_thread
 from loguru import logger
 
+from pgswarm.core.disk import size as _size
 from pgswarm.core.reports import Progress
 from pgswarm.errors import Again, Refused
 from pgswarm.member import state, tools
@@ -32,6 +35,14 @@ ALIVE = 120.0
 """Seconds without a byte after which a clone or a rewind counts as stuck."""
 
 RATE_WINDOW = 2.0
+
+LOG_BESIDE = 64 << 20
+"""Bytes of log that come with a clone, at least."""
+
+COUNTING = 60.0
+"""Seconds for the primary to say how large it is: it looks at every file."""
+
+_EVERYTHING = "SELECT sum(pg_catalog.pg_database_size(oid))::int8 FROM pg_catalog.pg_database"
 
 Tell = Callable[[Progress], None]
 
@@ -48,6 +59,44 @@ async def initdb(config: Config) -> None:
     output = await tools.run(argv, deadline=600.0)
     if output.code != 0:
         raise _failure("initdb", output, config)
+
+
+async def fits(config: Config, address: str) -> None:
+    """Is there room for the data of the primary at `address`? Raises Refused('disk full …'), or Again.
+
+    The data that is here stays until the new is complete, so both have to fit.
+    """
+    await _clear(config.fresh)
+    try:
+        with anyio.fail_after(COUNTING):
+            async with source(config, address) as connection:
+                row = await (await connection.execute(_EVERYTHING)).fetchone()
+    except psycopg.errors.InsufficientPrivilege:
+        return  # a database that shuts everybody out, and a primary of before this was asked: then it is tried
+    except (psycopg.Error, TimeoutError, OSError) as exc:
+        raise Again(f"the primary at {address} does not say how large it is: {str(exc).strip()}") from exc
+    needs = int(str(row[0] or 0)) + LOG_BESIDE if row is not None else 0
+    free = shutil.disk_usage(config.volume).free
+    if free >= needs:
+        return
+    own = await to_thread.run_sync(_taken, config.pgdata)
+    beside = f"; the data that is here takes {_size(own)} and is kept until the new is complete" if own else ""
+    raise Refused(
+        f"disk full before a clone was begun: it needs {_size(needs)}, {_size(free)} free on the volume, "
+        f"{_size(needs - free)} are missing{beside}; make the volume larger or free space on it"
+    )
+
+
+@asynccontextmanager
+async def source(config: Config, address: str) -> AsyncIterator[psycopg.AsyncConnection[tuple[object, ...]]]:
+    """A connection to the PostgreSQL there, as replication has it. Raises psycopg.Error, TimeoutError or OSError."""
+    with Password(config) as passfile:
+        connection = await psycopg.AsyncConnection.connect(
+            hostaddr=address, port=config.postgres_port, user=REPLICATION_ROLE, dbname="postgres",
+            passfile=str(passfile), connect_timeout=5, autocommit=True,
+        )  # fmt: skip
+    async with connection:
+        yield connection
 
 
 async def clone(config: Config, address: str, tell: Tell, *, slot: bool) -> None:
@@ -146,7 +195,8 @@ class Password:
         self._path = config.agent / "pgpass-tool"
 
     def __enter__(self) -> Path:
-        state.write(self._path, render.pgpass(secret(self._config.replication_password_file)))
+        password = secret(self._config.replication_password_file)
+        state.write(self._path, render.pgpass(password), reserve=self._config.reserve)
         return self._path
 
     def __exit__(self, *_: object) -> None:
@@ -186,9 +236,13 @@ async def _clear(path: Path) -> None:
     await to_thread.run_sync(lambda: shutil.rmtree(path, ignore_errors=True))
 
 
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TB"
+def _taken(folder: Path) -> int:
+    """Bytes that a folder takes."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(place, name)).st_blocks * 512
+            except FileNotFoundError:
+                continue
+    return total

@@ -84,6 +84,16 @@ class Config:
         return self.agent / "state.json"
 
     @property
+    def reserve(self) -> Path:
+        """Room that only the agent's own few files may take, on a volume that is full."""
+        return self.agent / "reserve"
+
+    @property
+    def ballast(self) -> Path:
+        """Room that is given up for a PostgreSQL that could not start otherwise."""
+        return self.agent / "ballast"
+
+    @property
     def lock_file(self) -> Path:
         return self.agent / "lock"
 

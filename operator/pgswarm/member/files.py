@@ -9,7 +9,9 @@ be noticed only at the next start, which might be in the middle of a failover.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+from pgswarm.core.disk import Room
 from pgswarm.core.orders import Settings
 from pgswarm.member import state
 from pgswarm.member.config import Config, secret, system_user
@@ -46,7 +48,7 @@ class Files:
         self._wanted = replace(self._wanted, sync=sync, upstream=upstream, is_calm=False)
         self._open = open_to_clients
         self._write_hba()
-        state.write(self._config.conf / "pg_ident.conf", render.ident(system_user()))
+        self._put(self._config.conf / "pg_ident.conf", render.ident(system_user()))
         self._write()
         self.put_back()
 
@@ -60,7 +62,7 @@ class Files:
 
     def set_upstream(self, address: str, name: str) -> None:
         """Let a standby stream from there."""
-        state.write(self._config.passfile, render.pgpass(secret(self._config.replication_password_file)))
+        self._put(self._config.passfile, render.pgpass(secret(self._config.replication_password_file)))
         self._wanted = replace(self._wanted, upstream=self.upstream(address, name), is_calm=False)
         self._write()
 
@@ -74,6 +76,21 @@ class Files:
         """The log has come to its end and nobody is followed."""
         self._wanted = replace(self._wanted, is_calm=True)
         self._write()
+
+    @property
+    def read_only(self) -> bool:
+        return self._wanted.read_only
+
+    def save_room(self, room: Room, *, read_only: bool) -> bool:
+        """Be as sparing as the room on the volume asks for; was anything written? (A reload is the caller's.)"""
+        wanted = replace(self._wanted, room=room, read_only=read_only)
+        if wanted == self._wanted:
+            return False
+        before, self._wanted = self._wanted, wanted
+        if render.sparing(before) == render.sparing(wanted):
+            return False
+        self._write()
+        return True
 
     def upstream(self, address: str, name: str) -> str:
         port, passfile = self._config.postgres_port, str(self._config.passfile)
@@ -100,7 +117,10 @@ class Files:
         self._write()
 
     def _write_hba(self) -> None:
-        state.write(self._config.conf / "pg_hba.conf", render.hba(open_to_clients=self._open, rules=self._rules))
+        self._put(self._config.conf / "pg_hba.conf", render.hba(open_to_clients=self._open, rules=self._rules))
 
     def _write(self) -> None:
-        state.write(self._config.conf / "postgresql.conf", render.configuration(self._wanted))
+        self._put(self._config.conf / "postgresql.conf", render.configuration(self._wanted))
+
+    def _put(self, path: Path, text: str) -> None:
+        state.write(path, text, reserve=self._config.reserve)

@@ -20,8 +20,8 @@ from pgswarm import logs
 from pgswarm.core.memory import Memory
 from pgswarm.core.reports import Data, Problem
 from pgswarm.errors import Failure, Refused, leaves
+from pgswarm.member import build, state, tools
 from pgswarm.member import config as configuration
-from pgswarm.member import state, tools
 from pgswarm.member.agent import Agent
 from pgswarm.member.api import Door
 from pgswarm.member.config import Config
@@ -71,6 +71,8 @@ async def _live(config: Config, door: Door) -> None:
         files = Files(config, major, f"{keep}MB")
         if memory.settings is not None:
             files.take(memory.settings)
+        if memory.data is Data.READY:
+            tasks.start_soon(build.delete_former, config)  # a crash may have come between
         agent = Agent(config, memory, files, postmaster, version=version, tasks=tasks, seal=seal)
         postmaster.on_change(agent.stirred)
         door.agent = agent

@@ -70,7 +70,7 @@ def _key(agent: Agent) -> tuple[object, ...] | None:
         return None
     if agent.role is Role.PRIMARY and agent.reigns() is None:
         return None
-    return (agent.postmaster.starts, agent.role is Role.PRIMARY, order.primary, order.peers)
+    return (agent.postmaster.starts, agent.role is Role.PRIMARY, order.primary, order.peers, agent.disk.room)
 
 
 async def _look(agent: Agent, order: Order) -> tuple[str, ...]:
@@ -78,7 +78,15 @@ async def _look(agent: Agent, order: Order) -> tuple[str, ...]:
     observer = agent.observer
     names = {slot_name(peer): peer for peer in order.peers}
     there, restartpoint = await _there(observer, names)
-    wanted: list[slots.Change] = list(slots.changes(there, order.peers))
+    own = agent.disk
+    own.held = slots.held([slot for slot in there if slot.member in order.peers], restartpoint)
+    wanted: list[slots.Change] = list(slots.changes(there, order.peers, room=own.room))
+    needed = [member_of(name) for name in order.sync.names]
+    relief = slots.relief(there, needed, restartpoint=restartpoint, room=own.room, free=own.free)
+    if relief and not wanted:
+        logger.warning("the disk is {} ({})", own.room.value, own.told)
+        wanted += relief
+        own.freed = True
     if agent.role is not Role.PRIMARY:
         wanted += slots.advances(
             [slot for slot in there if slot.member not in {change.member for change in wanted}],
@@ -86,6 +94,7 @@ async def _look(agent: Agent, order: Order) -> tuple[str, ...]:
             primary=member_of(order.primary),
             flushed=_flushed(agent, order),
             restartpoint=restartpoint,
+            room=own.room,
         )
     for change in wanted:
         await _do(observer, change)
@@ -128,9 +137,9 @@ async def _do(observer: Observer, change: slots.Change) -> None:
             name = member if member.startswith("pgswarm_") else slot_name(member)
             await observer.ask("SELECT pg_drop_replication_slot(%s)", [name])
             logger.info("replication slot {} dropped ({})", name, reason)
-        case slots.Make(member=member):
-            await observer.ask("SELECT pg_create_physical_replication_slot(%s, true)", [slot_name(member)])
-            logger.info("replication slot {} created", slot_name(member))
+        case slots.Make(member=member, reserves=reserves):
+            await observer.ask("SELECT pg_create_physical_replication_slot(%s, %s)", [slot_name(member), reserves])
+            logger.info("replication slot {} created{}", slot_name(member), "" if reserves else ", holding nothing yet")
         case slots.Advance(member=member, to=to):
             await observer.ask("SELECT pg_replication_slot_advance(%s, %s::pg_lsn)", [slot_name(member), show_lsn(to)])
             logger.trace("replication slot {} moved on to {}", slot_name(member), show_lsn(to))

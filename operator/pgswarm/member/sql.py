@@ -56,8 +56,9 @@ async def connect(config: Config, *, deadline: float = QUERY, database: str = "p
                 user="postgres",
                 dbname=database,
                 application_name=AGENT_NAME,
-                options="-c synchronous_commit=on -c statement_timeout=0 -c log_statement=none "
-                "-c log_min_duration_statement=-1 -c log_min_error_statement=panic -c pg_stat_statements.track=none",
+                options="-c synchronous_commit=on -c default_transaction_read_only=off "
+                "-c statement_timeout=0 -c log_statement=none -c log_min_duration_statement=-1 "
+                "-c log_min_error_statement=panic -c pg_stat_statements.track=none",
                 autocommit=True,
                 row_factory=tuple_row,
             )
@@ -97,6 +98,10 @@ async def install(config: Config, settings: Settings, owner_password: str, repli
             if not may:
                 grant = sql.SQL("GRANT EXECUTE ON FUNCTION pg_catalog." + function + " TO {}")
                 await _execute(connection, grant.format(sql.Identifier(REPLICATION_ROLE)))
+        [[may]] = await ask(connection, "SELECT pg_has_role(%s, 'pg_read_all_stats', 'usage')", [REPLICATION_ROLE])
+        if not may:  # how large every database is: asked before a clone is begun
+            everything = sql.SQL("GRANT pg_read_all_stats TO {}").format(sql.Identifier(REPLICATION_ROLE))
+            await _execute(connection, everything)
         await _role(connection, settings.owner, owner_password, "LOGIN")
         if not await ask(connection, "SELECT 1 FROM pg_database WHERE datname = %s", [settings.database]):
             create = sql.SQL("CREATE DATABASE {} OWNER {}")

@@ -6,16 +6,19 @@ whatever PostgreSQL does.
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 from pgswarm.core import duty
 from pgswarm.core.claim import member_of
+from pgswarm.core.disk import LEAST_HELD, roughly
 from pgswarm.core.reports import MemberReport, Postgres, Role, Serving
 from pgswarm.member.deadman import boottime
 
 if TYPE_CHECKING:
     from pgswarm.member.agent import Agent
+
+SEGMENT = 16 << 20
+"""Bytes of log that are no news."""
 
 HANG = 2.0
 """Seconds without an answer after which a running PostgreSQL serves nobody."""
@@ -47,7 +50,6 @@ def answers(agent: Agent, now: float) -> bool:
 def report(agent: Agent, now: float, sequence: int) -> MemberReport:
     """Everything, composed anew."""
     memory, sight = agent.memory, agent.sight
-    usage = shutil.disk_usage(agent.config.volume)
     streaming = agent.upstream is not None and sight is not None and sight.streaming
     return MemberReport(
         cluster=memory.cluster,
@@ -88,15 +90,13 @@ def report(agent: Agent, now: float, sequence: int) -> MemberReport:
         settings_digest=agent.files.digest,
         tried=agent.tuning.passed,
         version=agent.version,
-        disk_free=roughly(usage.free),
-        disk_total=usage.total,
+        disk_free=roughly(agent.disk.free),
+        disk_total=agent.disk.total,
+        room=agent.disk.room,
+        ballast=agent.disk.ballast,
+        wal_size=roughly(agent.disk.wal, SEGMENT),
+        held={name: roughly(count, SEGMENT) for name, count in agent.disk.held.items() if count >= LEAST_HELD},
     )
-
-
-def roughly(free: int) -> int:
-    """Free bytes, to a thirtieth: who else writes on this disk is no news, twice a second, to everybody who listens."""
-    step = max(20, free.bit_length() - 6)
-    return free >> step << step
 
 
 def facts(agent: Agent) -> duty.Facts:
@@ -124,6 +124,8 @@ def facts(agent: Agent) -> duty.Facts:
         streamed_at=_streamed_at(agent),
         crashes=postmaster.crashes,
         ended_at=postmaster.ended_at,
+        room=agent.disk.room,
+        ballast=agent.disk.ballast,
     )
 
 

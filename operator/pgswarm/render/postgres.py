@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pgswarm.core.disk import Room
 from pgswarm.core.spec import OWNED_PARAMETERS
 from pgswarm.settings import REPLICATION_ROLE
 
@@ -97,6 +98,8 @@ class Configuration:
     slot: str = ""
     statements: bool = False  # the library pg_stat_statements is there
     is_calm: bool = False
+    room: Room = Room.AMPLE
+    read_only: bool = False
 
 
 def configuration(wanted: Configuration) -> str:
@@ -109,6 +112,7 @@ def configuration(wanted: Configuration) -> str:
     if wanted.statements:
         settings[PRELOAD] = _with_statements(settings[PRELOAD])
     settings.update(OWNED)
+    settings.update(sparing(wanted))
     if wanted.is_calm:
         settings["wal_retrieve_retry_interval"] = CALM_RETRY
     if wanted.major >= 17:
@@ -133,6 +137,20 @@ def _with_statements(libraries: str) -> str:
     if not named or STATEMENTS[PRELOAD] in (name.strip('"') for name in named):
         return libraries
     return ",".join([*named, STATEMENTS[PRELOAD]])
+
+
+def sparing(wanted: Configuration) -> dict[str, str]:
+    """What a volume with little room asks for: no log beyond what standbys need, at last frequent checkpoints, so that
+    it goes soon, and transactions that do not write. All of it needs no restart, and nobody has to wish it back.
+    """
+    settings: dict[str, str] = {}
+    if wanted.room.want >= Room.SHORT.want:
+        settings.update(wal_keep_size="0", min_wal_size="32MB")
+    if wanted.room.want >= Room.TIGHT.want:
+        settings.update(max_wal_size="128MB")
+    if wanted.read_only:
+        settings.update(default_transaction_read_only="on")
+    return settings
 
 
 def usable(parameters: Mapping[str, str]) -> dict[str, str]:

@@ -20,6 +20,7 @@ from pgswarm.member.act import with_reign
 from pgswarm.member.postmaster import FAST_STOP
 from pgswarm.sim import aside, leave, reigning
 from pgswarm.sim.clock import Job, Signal
+from pgswarm.sim.disk import needs_room
 from pgswarm.sim.postgres import Postgres
 from pgswarm.sim.streaming import GHOST, NOBODY
 from pgswarm.sim.telling import VERSION
@@ -75,6 +76,9 @@ def perform(agent: Agent, action: duty.Action) -> Job:
         case duty.Resume():
             agent.resumed = action.order.key
             agent.site.count("resumed without an operator")
+        case duty.Jettison():
+            agent.volume.jettison()
+            agent.disk.look()
         case duty.Rest():
             return
         case _ as never:
@@ -93,7 +97,7 @@ def _create(agent: Agent, order: Order) -> Job:
         follows=None,
     )
     yield agent.site.draw(0.2, 0.8)
-    _need_space(agent, "initdb")
+    needs_room(agent, "initdb")
     agent.site.ledger.wiped(agent, "initdb")
     system = f"{agent.site.rng.getrandbits(48)}"
     volume.lose_data()
@@ -141,6 +145,7 @@ def _start(agent: Agent, begin: duty.Begin) -> Job:
     if volume.system_id != memory.system_id:
         raise Refused(f"the data is system {volume.system_id}, this member's was {memory.system_id}")
     agent.tuning.started()
+    agent.disk.starts()
     if begin is duty.Begin.PRIMARY:
         agent.postgres.start(begin, GHOST if order and order.sync.k else NOBODY, doors=False)
         agent.throne = reigning.Throne(starts=agent.postgres.starts, opened=False)
@@ -259,6 +264,7 @@ def _clone(agent: Agent, upstream: duty.Upstream) -> Job:
     order = agent.order
     if order is None:
         raise Again("no order holds any more")
+    needs_room(agent, "a clone")
     yield from agent.postgres.stop(LAST_STOP)
     if agent.memory.data is Data.READY:
         aside.keep(agent, order)
@@ -272,7 +278,7 @@ def _clone(agent: Agent, upstream: duty.Upstream) -> Job:
         yield min(0.3, left)
         left -= 0.3
         source = _source(agent, upstream)
-    _need_space(agent, "clone")
+    needs_room(agent, "a clone")
     if order.system_id and source.volume.system_id != order.system_id:
         raise Refused(f"{upstream.primary} is another system; nothing is used")
     site.ledger.wiped(agent, "clone")
@@ -352,11 +358,6 @@ def _source(agent: Agent, upstream: duty.Upstream) -> Postgres:
     if source is None or not source.answers:
         raise Again(f"{upstream.primary} at {upstream.address} cannot be reached", after=0.5)
     return source
-
-
-def _need_space(agent: Agent, what: str) -> None:
-    if agent.volume.full:
-        raise Refused(f"{what}: disk full")
 
 
 def _fresh(agent: Agent) -> claim.Incarnation:

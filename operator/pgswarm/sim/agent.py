@@ -5,7 +5,7 @@ What is real: every decision (`core.duty`, `core.memory`: accept, consent, pause
 
     member/agent, handover     here, answering          act, settle          acting
     telling, watching          telling                  reign, ruling        reigning
-    neighbours, slots          neighbours           grant, deadman       leave
+    neighbours, slots          neighbours           grant, deadman       leave          disk   disk
 
 The order of their steps is kept, above all which word is durable before which deed; each step takes time and can be
 its last. Whoever changes those modules changes these.
@@ -22,11 +22,11 @@ from pgswarm.core.orders import Order
 from pgswarm.core.reports import Data, InForce, MemberReport, Problem, Progress, Role, Walsender
 from pgswarm.core.reports import Postgres as State
 from pgswarm.core.wal import Position
-from pgswarm.errors import Again, Failure, Refused
+from pgswarm.errors import Again, Failure
 from pgswarm.member.hearing import Hearing
 from pgswarm.member.neighbours import ALONE_EVERY
 from pgswarm.member.watching import LOOK_BUSY, LOOK_REST
-from pgswarm.sim import acting, answering, leave, neighbours, reigning, telling
+from pgswarm.sim import acting, answering, disk, leave, neighbours, reigning, telling
 from pgswarm.sim.clock import Job, Running, Signal, Timer
 from pgswarm.sim.postgres import Postgres
 from pgswarm.sim.speech import Speaker
@@ -68,7 +68,7 @@ class Agent:
         self.hearing = Hearing()
         self.neighbours = neighbours.Neighbours(self)
         self.slots = neighbours.Slots(self)
-        self.leave = leave.Leave(self)
+        self.leave, self.disk = leave.Leave(self), disk.Disk(self)
         self.seen_at: float | None = None
         self.streaming = False
         self.walsenders: tuple[Walsender, ...] = ()
@@ -255,8 +255,6 @@ class Agent:
 
     def save(self, memory: Memory) -> Job:
         """Written, fsynced, renamed; cut short by a newer word it is completed all the same, by a crash it is not."""
-        if self.volume.full:
-            raise Refused("cannot write the memory: no space left on device (disk full)")
         was = self.memory.incarnation
         took = self.site.draw(0.001, 0.004) + self.volume.slow * self.site.rng.random()
         try:
@@ -328,9 +326,9 @@ class Agent:
         self._not_before = self.process.now + duty.pause_after(action, self._failures, asked)
         if self._failures == 1:
             self.site.story(self.name, f"{type(action).__name__.lower()} failed: {failure.reason}")
-        disk = "disk full" in failure.reason
-        if disk or isinstance(action, duty.LARGE) or self._failures >= 10:
-            code = "disk-full" if disk else f"{type(action).__name__.lower()}-failed"
+        full = "disk full" in failure.reason
+        if full or isinstance(action, duty.LARGE) or self._failures >= 10:
+            code = "disk-full" if full else f"{type(action).__name__.lower()}-failed"
             self.problems["work"] = Problem(code=code, text=failure.reason)
 
     def overtake(self) -> None:
@@ -365,7 +363,8 @@ class Agent:
             streamed_at=telling.streamed_at(self),
             crashes=postgres.crashes,
             ended_at=postgres.ended_at,
-        )
+            room=self.disk.room, ballast=self.volume.ballast,
+        )  # fmt: skip
 
     # The look at PostgreSQL, again and again
 
@@ -375,6 +374,7 @@ class Agent:
             self._looking.cancel()
         if self.postgres.answers:
             telling.see(self)
+        self.disk.look()
         self.publish()
         self.speaker.beat(self.report)
         self._looking = self.process.after(LOOK_BUSY if self._is_busy() else LOOK_REST, self.look)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pgswarm.core import claim
+from pgswarm.core.disk import Room
 from pgswarm.core.orders import Order
 from pgswarm.core.wal import leaves_at
 from pgswarm.errors import Refused
@@ -31,8 +32,8 @@ def keep(agent: Agent, order: Order) -> None:
         since = line_end
     if since is None:
         return
-    if volume.full:
-        raise Refused("what is off the line cannot be kept aside: disk full")
+    if volume.room is Room.SPENT:
+        raise Refused("disk full: what is off the line cannot be kept aside")
     piece = volume.log[since.lsn : until.lsn]
     if piece not in volume.kept:
         volume.kept = [*volume.kept, piece][-MOST_PIECES:]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pgswarm.core.disk import Room
 from pgswarm.sim import wishes
 from pgswarm.sim.container import Container
 from pgswarm.sim.streaming import freeze
@@ -100,9 +101,9 @@ class Faults:
             container.kill()
         self._site.volumes[member].lose()
 
-    def fill_disk(self, member: str, full: bool = True) -> None:
-        self._say(f"the disk of {member} is {'full' if full else 'free again'}")
-        self._site.volumes[member].full = full
+    def fill_disk(self, member: str, room: Room = Room.SPENT) -> None:
+        self._say(f"the disk of {member} is {room.value}")
+        self._site.volumes[member].fill(room)
 
     def slow_disk(self, member: str, seconds: float = 0.3) -> None:
         """Every fsync may take so much longer."""
@@ -307,8 +308,9 @@ class Faults:
             case "lose_volume":
                 self.lose_volume(member)
             case "fill_disk":
-                self.fill_disk(member)
-                self._later(lasting, self.fill_disk, member, False)
+                for filled in (member, *(one for one in site.volumes if one != member and rng.random() < 0.3)):
+                    self.fill_disk(filled, rng.choice(list(Room)[1:]))
+                    self._later(lasting, self.fill_disk, filled, Room.AMPLE)
             case "slow_disk":
                 self.slow_disk(member, rng.choice((0.1, 0.5, 2.0)))
                 self._later(lasting, self.slow_disk, member, 0.0)
@@ -360,7 +362,7 @@ class Faults:
         site.busy.clear()
         self.thaw_all()
         for volume in site.volumes.values():
-            volume.full, volume.slow = False, 0.0
+            volume.fill(Room.AMPLE, slow=0.0)
         for machine in site.swarm.machines.values():
             machine.up = machine.engine = True
             machine.availability = "active"

@@ -9,7 +9,7 @@ Played after what was measured and read in its source (facts, and the tags of do
 - A start after a crash shows every record of the log, also commits that nobody was told of (C11).
 - Streaming is judged by timelines; a standby that follows one that is itself in recovery is served as well.
 - A fast shutdown ships everything to the standbys that are connected; an immediate one ships nothing.
-- A full disk ends it.
+- What a full disk does is in `disk`.
 
 What clients were told is noted in the ledger at the moment in which the commit becomes visible, whether or not the
 answer still reaches anybody.
@@ -20,10 +20,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from pgswarm.core.disk import Room
 from pgswarm.core.duty import Begin, Trouble
 from pgswarm.core.reports import Postgres as State
 from pgswarm.core.slots import Slot
-from pgswarm.sim import streaming
+from pgswarm.sim import disk, streaming
 from pgswarm.sim.clock import Job, Process, Signal
 from pgswarm.sim.streaming import NOBODY, Sender, Setting, Waiter
 from pgswarm.sim.volume import Fit, streams_on
@@ -57,7 +58,7 @@ class Postgres:
         self.written = NOBODY  # in the configuration file
         self.setting = NOBODY  # as the postmaster has loaded it
         self.loads = 0
-        self.flag = False
+        self.flag = self.read_only = False
         self.flagged, self.loaded, self.adopted, self.stopped = Signal(), Signal(), Signal(), Signal()
         self.senders: list[Sender] = []
         self.waiters: list[Waiter] = []
@@ -111,7 +112,7 @@ class Postgres:
         self.timeline, self.replayed = self.volume.position.timeline, len(self.volume.log)
 
     def _ready(self) -> None:
-        if self.volume.full and not self.recovering:
+        if self.volume.room is Room.SPENT and not self.recovering:
             self.crash("its disk is full")
             return
         self.state = State.RUNNING
@@ -217,8 +218,7 @@ class Postgres:
 
     def commit(self, number: int, told: Callable[[], object] | None = None) -> bool:
         """A commit by a client (a positive number) or by the agent; True if it has to wait."""
-        if self.volume.full:
-            self.crash("its disk is full")
+        if not disk.lets_commit(self, number):
             return True
         lsn = self.append(number)
         written = self.volume.log[-1][1]

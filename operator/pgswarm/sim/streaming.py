@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgswarm.core.claim import Sync, application_name
+from pgswarm.sim import disk
 
 if TYPE_CHECKING:
     from pgswarm.sim.postgres import Postgres
@@ -82,8 +83,7 @@ class Sender:
             self.source.site.network.healed.on(lambda: self.standby.process.after(0.02, self._arrive, upto))
             return
         log, theirs = self.standby.volume.log, self.source.volume.log
-        if self.standby.volume.full:
-            self.standby.crash("its disk is full")
+        if not disk.receives(self):
             return
         for record in theirs[len(log) : upto]:
             log.append(record)

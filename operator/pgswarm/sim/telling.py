@@ -101,6 +101,8 @@ def words(agent: Agent) -> dict[str, Any]:
         "settings_digest": agent.tuning.digest,
         "tried": agent.tuning.passed,
         "version": VERSION,
+        "room": agent.disk.room,
+        "ballast": agent.volume.ballast,
     }
 
 

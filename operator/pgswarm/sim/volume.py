@@ -13,6 +13,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from pgswarm.core.adoption import AT_REST, ROOT, STANDBY_AT_REST
+from pgswarm.core.disk import Room
 from pgswarm.core.memory import Memory
 from pgswarm.core.reports import Data, Found
 from pgswarm.core.wal import Position
@@ -52,7 +53,8 @@ class Volume:
     closed: bool = False  # shut down in order, as a primary
     slots: dict[str, int] = field(default_factory=dict)  # member → from where its log is kept
     holder: Container | None = None
-    full: bool = False
+    room: Room = Room.AMPLE
+    ballast: bool = True
     slow: float = 0.0  # extra seconds at most for every fsync
     kept: list[Log] = field(default_factory=list)  # pieces of log that lie aside, oldest first
 
@@ -90,6 +92,17 @@ class Volume:
             timeline=self.position.timeline,
             standby=self.recovering,
         )
+
+    def jettison(self) -> None:
+        """The ballast is given up: there is just enough for a PostgreSQL to start."""
+        self.ballast = False
+        if self.room is Room.SPENT:
+            self.room = Room.FULL
+
+    def fill(self, room: Room, slow: float | None = None) -> None:
+        """Others leave it so much; with enough of it the ballast is there again. `slow`: from now on."""
+        self.slow = self.slow if slow is None else slow
+        self.room, self.ballast = room, self.ballast or room.want <= Room.SHORT.want
 
     def lose(self) -> None:
         """The disk is replaced by an empty one."""

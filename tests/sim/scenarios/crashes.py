@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pgswarm.core.disk import Room
 from pgswarm.core.reports import Data
 from pgswarm.sim.play import Play
 
@@ -70,14 +71,14 @@ def a_standby_that_is_there_for_a_moment(play: Play) -> None:
 
 
 def a_full_disk(play: Play) -> None:
-    """Stolon #912 and Patroni #1732: the primary's disk is full. PostgreSQL ends, the agent cannot even note an order.
-    The other one takes over; when there is space again, the old one follows without a hand.
+    """Stolon #912 and Patroni #1732: the primary's disk is full. It hands over to the other one before PostgreSQL ends;
+    when there is space again, the old one follows without a hand.
     """
     play.begin(members=2, operators=3)
     play.faults.fill_disk("pg-1")
     play.until("the other one serves", lambda: play.serves("pg-2"), within=10)
     play.wait(5.0)
-    play.faults.fill_disk("pg-1", False)
+    play.faults.fill_disk("pg-1", Room.AMPLE)
     play.rest()
 
 
