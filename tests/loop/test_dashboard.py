@@ -31,6 +31,7 @@ class Place:
     def __init__(self, town: Town, port: int) -> None:
         self.town = town
         self.switched: list[tuple[str, str]] = []
+        self.asked: list[tuple[str, str]] = []
         self.fails: Failure | None = None
         self.client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10)
         self.known = {"Authorization": f"Bearer {TOKEN}"}
@@ -40,6 +41,14 @@ class Place:
             raise self.fails
         self.switched.append((cluster, to))
         return Answered(id="1", kind="switchover", done=True, text=f"{to} is primary")
+
+    async def ask(self, cluster: str, member: str) -> dict[str, object]:
+        self.asked.append((cluster, member))
+        standbys = [
+            {"name": "b", "sync": "quorum", "flush_lag": 0.004},
+            {"name": "c", "sync": "async", "flush_lag": 0.001},
+        ]
+        return {"cluster": cluster, "member": member, "standbys": standbys}
 
     async def lines(self, count: int) -> list[dict[str, object]]:
         found: list[dict[str, object]] = []
@@ -58,10 +67,11 @@ async def place(folder: Path, *actions: str) -> AsyncIterator[Place]:
     house = town.house()
     (port,) = free.ports(1)
     one = Place(town, port)
-    board = Dashboard(house, Settings(token=TOKEN, actions=frozenset(actions), port=port), one.switch)
+    board = Dashboard(house, Settings(token=TOKEN, actions=frozenset(actions), port=port), one.switch, one.ask)
     async with anyio.create_task_group() as tasks, one.client:
         tasks.start_soon(house.run)
         tasks.start_soon(board.sample)
+        tasks.start_soon(board.measure)
         tasks.start_soon(door.serve, await door.listen("127.0.0.1", port), board.handlers())
         with anyio.fail_after(20):
             while not town.is_whole():  # noqa: ASYNC110 - the world has no bell
@@ -135,6 +145,22 @@ async def test_samples_say_how_far_behind_and_not_known_is_no_zero(tmp_path: Pat
                 rows = [row for line in await here.lines(2) for row in line["samples"]]  # type: ignore[attr-defined]
                 if rows and rows[-1]["points"]["main"].get("b") == [None, None]:
                     break
+
+
+async def test_how_long_commits_wait_is_asked_of_the_primary_only_while_somebody_watches(tmp_path: Path) -> None:
+    async with place(tmp_path / "d") as here:
+        await anyio.sleep(dashboard.MEASURE + 0.5)
+        assert not here.asked
+        with anyio.fail_after(15):
+            waits: dict[str, float] = {}
+            async with here.client.stream("GET", "/feed", headers=here.known) as answer:
+                async for line in answer.aiter_lines():
+                    for row in json.loads(line)["samples"]:
+                        waits = row["waits"]
+                    if waits:
+                        break
+        assert waits == {"main": 0.004}
+        assert set(here.asked) == {("main", "a")}
 
 
 async def test_a_switchover_is_proposed_to_anybody_and_done_only_where_it_is_allowed(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import anyio
 
-from pgswarm.errors import Failure
+from pgswarm.errors import Again, Failure
 from pgswarm.loop.house import House
 from pgswarm.ports import door
 from pgswarm.ports.calls import Line
@@ -36,22 +36,29 @@ async def gathered(house: House, secret: str) -> dict[str, dict[str, Any]]:
     """By cluster and member: the activity, or why there is none."""
     found: dict[str, dict[str, Any]] = {}
 
-    async def ask(cluster: str, member: str, address: str) -> None:
+    async def ask(cluster: str, member: str) -> None:
         try:
-            answered = await Line(address, MEMBER_PORT, secret, caller="person").call(
-                "GET", "/activity", deadline=DEADLINE
-            )
-            found[cluster][member] = {"activity": json.loads(answered.body)}
-        except (Failure, ValueError) as failure:
-            found[cluster][member] = {"why": str(failure)}
+            found[cluster][member] = {"activity": await of_member(house, secret, cluster, member)}
+        except Failure as failure:
+            found[cluster][member] = {"why": failure.reason}
 
     async with anyio.create_task_group() as tasks:
         for cluster, worker in sorted(house.workers.items()):
             found[cluster] = {}
             for member in worker.world.members if worker.world is not None else ():
-                address = worker.lookout.member_address(member)
-                if address is None:
-                    found[cluster][member] = {"why": "no address is known"}
-                else:
-                    tasks.start_soon(ask, cluster, member, address)
+                tasks.start_soon(ask, cluster, member)
+    return found
+
+
+async def of_member(house: House, secret: str, cluster: str, member: str) -> dict[str, Any]:
+    """What goes on in one PostgreSQL: `core/activity` as JSON. Raises Again if its agent does not say."""
+    address = house.workers[cluster].lookout.member_address(member)
+    if address is None:
+        raise Again("no address is known")
+    try:
+        line = Line(address, MEMBER_PORT, secret, caller="person")
+        answered = await line.call("GET", "/activity", deadline=DEADLINE)
+        found: dict[str, Any] = json.loads(answered.body)
+    except ValueError as error:
+        raise Again(f"its answer cannot be read: {error}") from error
     return found

@@ -20,7 +20,7 @@ import json
 import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -30,6 +30,7 @@ import anyio
 from loguru import logger
 
 from pgswarm.core import chronicle
+from pgswarm.core.activity import Activity
 from pgswarm.core.base import Message
 from pgswarm.core.proposal import propose
 from pgswarm.core.record import Record
@@ -54,6 +55,9 @@ MOST_VIEWERS = 20
 LOOK = 0.4
 """Seconds between two looks whether there is something to tell; what is seen then is for all who watch."""
 
+MEASURE = 2.0
+"""Seconds between two questions how long commits wait; primaries are asked only while somebody watches."""
+
 BEAT = 2.0
 """Seconds after which a page is told something even so: it shows that nothing has been heard for longer."""
 
@@ -62,6 +66,8 @@ SWITCH = 30.0
 
 WRONG = 0.3
 """Seconds that a wrong token waits for its answer."""
+
+WAITED_FOR = ("sync", "quorum")
 
 PAGES = {
     "/": ("index.html", "text/html; charset=utf-8"),
@@ -78,6 +84,9 @@ HEADERS = (
     ("Referrer-Policy", "no-referrer"),
     ("Cache-Control", "no-store"),
 )
+
+Ask = Callable[[str, str], Awaitable[Mapping[str, Any]]]
+"""What goes on in the PostgreSQL of a cluster's member (`core/activity`). Raises Failure."""
 
 Switch = Callable[[str, str], Awaitable[Answered]]
 """Have a cluster's primary be this member; what came of it. Raises Failure."""
@@ -121,7 +130,7 @@ def settings(environment: Mapping[str, str]) -> Settings | None:
     return Settings(token=token, actions=actions, port=int(port))
 
 
-async def run(house: House, switch: Switch) -> None:
+async def run(house: House, switch: Switch, ask: Ask) -> None:
     """Serve the page until cancelled, if there is a token. A dashboard that cannot be is said, and ends nothing."""
     try:
         given = settings(os.environ)
@@ -132,19 +141,22 @@ async def run(house: House, switch: Switch) -> None:
         logger.error("no dashboard: {}", refused.reason)
         return
     logger.info("the dashboard answers on port {}; it may {}", given.port, ", ".join(given.actions) or "only be read")
-    board = Dashboard(house, given, switch)
+    board = Dashboard(house, given, switch, ask)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(board.sample)
+        tasks.start_soon(board.measure)
         tasks.start_soon(door.serve, listener, board.handlers())
 
 
 class Dashboard:
     """What one operator shows."""
 
-    def __init__(self, house: House, given: Settings, switch: Switch) -> None:
+    def __init__(self, house: House, given: Settings, switch: Switch, ask: Ask) -> None:
         self._house = house
         self._given = given
         self._switch = switch
+        self._ask = ask
+        self._waits: dict[str, float] = {}
         self._samples = Samples()
         self._viewers = 0
         self._seen = ""
@@ -169,8 +181,31 @@ class Dashboard:
                 for worker in self._house.workers.values()
                 if worker.world is not None
             ]
-            self._samples.take(worlds, time.time(), now, {})
+            self._samples.take(worlds, time.time(), now, self._waits)
             await anyio.sleep(EVERY)
+
+    async def measure(self) -> None:
+        """Ask primaries how long commits wait for a standby's disk, while somebody watches, until cancelled."""
+        while True:
+            self._waits = await self._measured() if self._viewers else {}
+            await anyio.sleep(MEASURE)
+
+    async def _measured(self) -> dict[str, float]:
+        found: dict[str, float] = {}
+
+        async def ask(cluster: str, member: str) -> None:
+            with suppress(Failure):  # who does not answer has no value, and the page draws none
+                seen = Activity.model_validate(await self._ask(cluster, member))
+                lags = [one.flush_lag for one in seen.standbys if one.sync in WAITED_FOR and one.flush_lag is not None]
+                if lags:
+                    found[cluster] = min(lags)  # of any of them a commit waits for the first
+
+        async with anyio.create_task_group() as tasks:
+            for cluster, worker in self._house.workers.items():
+                record = worker.world.record if worker.world is not None else None
+                if isinstance(record, Record):
+                    tasks.start_soon(ask, cluster, record.primary_member)
+        return found
 
     def snapshot(self, now: float) -> str:
         """Everything but the samples, as the page wants it: JSON."""

@@ -65,7 +65,7 @@ async def run(options: Options) -> None:
         listener = await door.listen("0.0.0.0", options.port)
         answers = api.handlers(secret, house.report, lambda: status_of_house(house), farewell, _more(house, secret))
         tasks.start_soon(door.serve, listener, answers)
-        tasks.start_soon(dashboard.run, house, partial(_switched, house))
+        tasks.start_soon(dashboard.run, house, partial(_switched, house), partial(activity.of_member, house, secret))
         tasks.start_soon(house.run)
 
 

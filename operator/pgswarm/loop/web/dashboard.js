@@ -128,14 +128,16 @@ function draw() {
   if (!cluster) {
     $("headline").className = state.errors.length ? "is-bad" : "";
     $("headline").replaceChildren(el("p", { class: "big" }, "no cluster yet"), ...state.errors.map((text) => el("p", { class: "bad" }, text)));
-    for (const id of ["topology", "lag", "behind", "why", "plan", "members", "strip", "events"]) $(id).replaceChildren();
+    for (const id of ["topology", "lag", "behind", "waits", "why", "plan", "members", "strip", "events"]) $(id).replaceChildren();
     return;
   }
   document.title = `${cluster.healthy ? "" : "! "}${cluster.cluster} – pgswarm`;
   headline(cluster);
   topology(cluster);
-  plot("lag", cluster, 0, (value) => `${value < 10 ? value.toFixed(1) : Math.round(value)} s`, 1);
-  plot("behind", cluster, 1, bytes, 65536);
+  const column = (index) => (one) => Object.fromEntries(Object.entries(one.points[cluster.cluster] || {}).map(([name, point]) => [name, point[index]]));
+  plot("lag", cluster, column(0), (value) => `${value < 10 ? value.toFixed(1) : Math.round(value)} s`, 1);
+  plot("behind", cluster, column(1), bytes, 65536);
+  plot("waits", cluster, (one) => (cluster.cluster in one.waits ? { commit: 1000 * one.waits[cluster.cluster] } : {}), (value) => `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`, 1);
   why(cluster); plan(cluster); members(cluster); events(cluster);
 }
 
@@ -199,26 +201,27 @@ function topology(cluster) {
     ...parts, ...wires)));
 }
 
-function plot(id, cluster, index, words, least) {
+function plot(id, cluster, valuesOf, words, least) {
   const width = 560, height = 170, left = 58, bottom = 24, top = 8;
-  const taken = samples.filter((one) => one.points[cluster.cluster]);
-  const names = [...new Set(taken.flatMap((one) => Object.keys(one.points[cluster.cluster])))].sort();
-  if (taken.length < 2) { $(id).replaceChildren(el("p", { class: "dim" }, "nothing measured yet")); return; }
+  const taken = samples.map((one) => ({ at: one.at, values: valuesOf(one) }));
+  const names = [...new Set(taken.flatMap((one) => Object.keys(one.values)))].sort();
+  if (taken.length < 2 || !names.length) { $(id).replaceChildren(el("p", { class: "dim" }, "nothing measured yet")); return; }
   const first = taken[0].at, span = Math.max(10, taken[taken.length - 1].at - first);
-  const values = taken.flatMap((one) => Object.values(one.points[cluster.cluster]).map((point) => point[index])).filter((value) => value !== null);
-  const most = Math.max(least, ...values);
+  const most = Math.max(least, ...taken.flatMap((one) => Object.values(one.values)).filter((value) => value !== null));
   const x = (at) => left + (at - first) / span * (width - left - 6), y = (value) => height - bottom - value / most * (height - bottom - top);
   const lines = names.map((name, number) => {
     let d = "", pen = false;
     for (const one of taken) {
-      const value = (one.points[cluster.cluster][name] || [null, null])[index];
+      const value = one.values[name] ?? null; // not known is a gap, and no zero
       if (value === null) { pen = false; continue; }
-      d += `${pen ? "L" : "M"}${x(one.at).toFixed(1)} ${y(value).toFixed(1)} `; pen = true;
+      d += pen ? `L${x(one.at).toFixed(1)} ${y(value).toFixed(1)} ` : `M${x(one.at).toFixed(1)} ${y(value).toFixed(1)} h1 `;
+      pen = true;
     }
     return svg("path", { d, class: `series s${number % 6}` });
   });
   const marks = cluster.events.filter((event) => event.at && event.at > first && event.kind !== "refused").map((event) =>
     svg("g", {}, svg("title", {}, `${event.kind}: ${event.primary}`), svg("line", { x1: x(event.at), x2: x(event.at), y1: top, y2: height - bottom, class: "mark" })));
+  const last = taken[taken.length - 1].values;
   $(id).replaceChildren(
     svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": id },
       svg("line", { x1: left, x2: width - 6, y1: height - bottom, y2: height - bottom, class: "axis" }),
@@ -228,10 +231,8 @@ function plot(id, cluster, index, words, least) {
       svg("text", { x: left, y: height - 6, class: "dim" }, clock(first)),
       svg("text", { x: width - 6, y: height - 6, "text-anchor": "end", class: "dim" }, clock(first + span)),
       ...marks, ...lines),
-    el("p", { class: "legend" }, ...names.map((name, number) => {
-      const point = taken[taken.length - 1].points[cluster.cluster][name];
-      return el("span", {}, el("i", { class: `s${number % 6}` }), `${name} `, el("span", { class: "dim" }, point && point[index] !== null ? words(point[index]) : "not known"));
-    })));
+    el("p", { class: "legend" }, ...names.map((name, number) => el("span", {}, el("i", { class: `s${number % 6}` }), `${name} `,
+      el("span", { class: "dim" }, (last[name] ?? null) === null ? "not known" : words(last[name]))))));
 }
 
 function why(cluster) {
