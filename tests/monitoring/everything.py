@@ -114,7 +114,12 @@ def operator() -> list[Sample]:
     tally.did("WriteRecord", worked=True)
     tally.did("SendOrder", worked=False)
     me = Self(operator="node2.x1", node="node2", version="0.1.0", able=True, operators=3, document_errors=0)
-    return [*metrics_cluster.of_operator(me), *metrics_cluster.of_cluster(STATUS, tally)]
+    counts = {"delivered": 3, "failed": 1, "dropped": 0}
+    return [
+        *metrics_cluster.of_notices(counts),
+        *metrics_cluster.of_operator(me),
+        *metrics_cluster.of_cluster(STATUS, tally),
+    ]
 
 
 def all_samples() -> list[Sample]:

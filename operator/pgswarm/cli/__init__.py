@@ -25,6 +25,7 @@ from pgswarm.cli import (
     history,
     maintenance,
     manual,
+    notify,
     pause,
     reach,
     top,
@@ -50,6 +51,7 @@ fence.declare(app)
 history.declare(app)
 reach.declare(app)
 top.declare(app)
+notify.declare(app)
 agents.declare(app)
 manual.declare(app)
 

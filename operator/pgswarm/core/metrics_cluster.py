@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pgswarm.core import metrics
@@ -51,6 +52,12 @@ def _cluster(name: str, help: str, *labels: str, kind: Kind = "gauge") -> Metric
 OPERATOR_INFO = _operator("info", "Always 1; who and where this operator is.", "operator", "node", "version")
 ABLE = _operator("store_reachable", "1 while Swarm's store answers this operator.")
 OPERATORS = _operator("operators", "Operators that are heard, this one included.")
+NOTICES = Metric(
+    name="pgswarm_operator_notices_total",
+    help="Notices for each webhook: delivered, failed (given up), dropped (too many waited).",
+    labels=("result",),
+    kind="counter",
+)
 DOCUMENT_ERRORS = _operator("document_errors", "Mistakes in the documents that this operator watches.")
 
 ACTING = _cluster("acting", "1 if this operator acts for the cluster; what it sees counts.")
@@ -74,9 +81,9 @@ PASSES = _cluster("passes_total", "Passes over the cluster.", kind="counter")
 PASS_SECONDS = _cluster("pass_seconds_total", "Seconds spent in passes.", kind="counter")
 
 OPERATOR = (
-    OPERATOR_INFO, ABLE, OPERATORS, DOCUMENT_ERRORS, ACTING, HEALTHY, SERVING, CLUSTER_TERM, CLUSTER_REVISION, PRIMARY,
-    COPIES, COPIES_WANTED, PRESENT, COUNTED, ROUTER_PRESENT, PAUSED, WAITS, STEPS, FAILING, LOSSES, DONE, PASSES,
-    PASS_SECONDS,
+    OPERATOR_INFO, ABLE, OPERATORS, NOTICES, DOCUMENT_ERRORS, ACTING, HEALTHY, SERVING, CLUSTER_TERM, CLUSTER_REVISION,
+    PRIMARY, COPIES, COPIES_WANTED, PRESENT, COUNTED, ROUTER_PRESENT, PAUSED, WAITS, STEPS, FAILING, LOSSES, DONE,
+    PASSES, PASS_SECONDS,
 )  # fmt: skip
 """What an operator tells on port 8011."""
 
@@ -92,6 +99,11 @@ def of_operator(me: Self) -> list[Sample]:
         Sample(metric=OPERATORS, labels=(), value=me.operators),
         Sample(metric=DOCUMENT_ERRORS, labels=(), value=me.document_errors),
     ]
+
+
+def of_notices(counts: Mapping[str, int]) -> list[Sample]:
+    """What became of notices."""
+    return [Sample(metric=NOTICES, labels=(result,), value=times) for result, times in sorted(counts.items())]
 
 
 def of_cluster(seen: Status, tally: Tally) -> list[Sample]:

@@ -3,6 +3,7 @@
 GET /stream   one OperatorReport a line                        secret
 GET /status   everything that this operator sees and plans     secret
 GET /activity what goes on in every PostgreSQL (`pgswarm top`) secret
+POST /notice  a person's word to the webhooks                  secret
 GET /metrics  for Prometheus                                   no secret (or the token of `ports/scrape`)
 GET /targets  what else Prometheus should ask                  the same
 GET /live     200 while the loop turns                         no secret

@@ -20,6 +20,7 @@ from pgswarm.core.world import FoundDocument, Unknown
 from pgswarm.loop.act import MOST_SLOW, Hands
 from pgswarm.loop.clockwork import Clockwork
 from pgswarm.loop.listing import Listing
+from pgswarm.loop.noticing import Noticing
 from pgswarm.loop.observe import Images, Lookout
 from pgswarm.loop.peers import Peers
 from pgswarm.loop.tenure import Keeper
@@ -59,12 +60,14 @@ class House:
         images: Images,
         folder: Path | None,
         tenures: Tenures | None = None,
+        noticing: Noticing | None = None,
     ) -> None:
         self.identity = identity
         self.workers: dict[str, Worker] = {}
         self.documents = documents.Documents()
         self.listing = Listing(swarm, records, self._listed)
         self.clockwork = Clockwork()
+        self.noticing = noticing or Noticing()
         self.began = anyio.current_time()
         self.peers = Peers(identity.name, identity.node_id, agents, self.listing, self.ring)
         self.tenure = Keeper(identity.name, tenures, self.peers, self._lookouts, self.ring) if tenures else None
@@ -85,6 +88,7 @@ class House:
             for worker in self.workers.values():
                 tasks.start_soon(worker.run)
             tasks.start_soon(self.clockwork.run)
+            self.noticing.start(tasks)
             tasks.start_soon(self._lasting, "watching the other operators", partial(self.peers.run, tasks))
             tasks.start_soon(self._lasting, "listing Swarm", self.listing.run)
             tasks.start_soon(self._lasting, "listening to Docker's events", self.listing.events)
@@ -182,6 +186,7 @@ class House:
             hands = Hands(lookout, self.listing, self._swarm, self.records, self._agents, self._slow)
             worker = Worker(lookout, hands, self.peers, self.clockwork, self.tenure)
             hands.still_wants = worker.still_wants
+            worker.passed = self.noticing.look
             self.workers[cluster] = worker
             if self._tasks is not None:
                 self._tasks.start_soon(worker.run, name=f"worker {cluster}")

@@ -14,7 +14,7 @@ from loguru import logger
 
 from pgswarm import __version__
 from pgswarm.core.metrics import Sample, of_process
-from pgswarm.core.metrics_cluster import Self, of_cluster, of_operator
+from pgswarm.core.metrics_cluster import Self, of_cluster, of_notices, of_operator
 from pgswarm.loop.house import House
 from pgswarm.loop.show import status_of_worker
 from pgswarm.ports.usage import usage
@@ -33,6 +33,7 @@ def of_house(house: House) -> str:
         document_errors=len(house.documents.errors),
     )
     samples: list[Sample] = of_operator(me)
+    samples += of_notices(house.noticing.counts)
     for cluster, worker in sorted(house.workers.items()):
         try:
             status = status_of_worker(worker, (), house.identity.node_name)

@@ -20,11 +20,12 @@ from loguru import logger
 from pgswarm import logs
 from pgswarm.core.wish import Answered
 from pgswarm.errors import Again, Refused
-from pgswarm.loop import activity, api, dashboard, metrics
+from pgswarm.loop import activity, api, dashboard, metrics, speaking
 from pgswarm.loop.house import House, Identity
+from pgswarm.loop.noticing import Noticing
 from pgswarm.loop.observe import Images
 from pgswarm.loop.show import status_of_house
-from pgswarm.ports import door, scrape
+from pgswarm.ports import door, scrape, webhook
 from pgswarm.ports.agents import AgentClient
 from pgswarm.ports.door import Call, Handler
 from pgswarm.ports.records import SwarmRecords
@@ -98,6 +99,7 @@ def _more(house: House, secret: str) -> dict[tuple[str, str], Handler]:
         ("GET", "/metrics"): scrape.handler(secret, wanted, numbers),
         ("GET", "/targets"): scrape.handler(secret, wanted, targets, kind="application/json"),
         ("GET", "/activity"): activity.handler(house, secret),
+        ("POST", "/notice"): speaking.handler(house.noticing, house.identity.name, secret),
     }
 
 
@@ -115,7 +117,8 @@ async def build(options: Options) -> House:
     images = Images(member=options.member_image, router=options.router_image, heritage=heritage)
     records, tenures = SwarmRecords(swarm.engine), SwarmTenures(swarm.engine)
     agents = AgentClient(secret)
-    house = House(identity, swarm, records, agents, images, options.documents, tenures)
+    noticing = Noticing(webhook.hooks(), webhook.key())
+    house = House(identity, swarm, records, agents, images, options.documents, tenures, noticing)
     agents.is_able = lambda: house.listing.able
     return house
 

@@ -10,6 +10,7 @@ second. The worker itself never ends: what is not a `Failure` is logged with its
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import anyio
@@ -77,6 +78,7 @@ class Worker:
         self.failed: dict[str, steps.Failed] = {}
         self.outcomes: deque[Outcome] = deque(maxlen=50)
         self.tally = Tally()
+        self.passed: Callable[[World], None] = lambda world: None
         self.broken = ""
         self._worked: dict[str, Worked] = {}
         self._warned: dict[str, str] = {}
@@ -96,6 +98,7 @@ class Worker:
                     world = self.one_pass(tasks, began)
                     self.broken = ""
                     self.tally.took(anyio.current_time() - began)
+                    self.passed(world)
                     await self._sleep(world, began)
                 except Exception as exc:
                     self.broken = f"nothing is planned: {type(exc).__name__}: {exc} (a bug; see the operator's log)"
