@@ -155,6 +155,7 @@ reference: venv ## Generate docs/reference/ from the models and the verbs
 	mkdir -p docs/reference
 	$(BIN)/pgswarm manual document > docs/reference/document.md
 	$(BIN)/pgswarm manual commands > docs/reference/commands.md
+	$(BIN)/python -m tests.monitoring.reference > docs/reference/metrics.md
 
 lock: venv ## Resolve the requirements anew, with hashes and without index addresses
 	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
