@@ -250,6 +250,18 @@ def test_a_primary_under_a_grant_must_hear_of_the_new_place_before_its_promise_c
     assert written(bootstrap.completed(replace(seen, places=found), held, NOW)).grant is Grant.ASKED
 
 
+@pytest.mark.parametrize(("node", "removed"), [("c", True), ("d", False)])
+def test_only_a_service_at_the_place_that_was_left_is_removed(node: str, removed: bool) -> None:
+    view = nodes().model_copy(update={"services": (service(node),)})
+    seen = world(GONE, primary(GONE, "b"), standby(GONE, "b"), document=asked("d").document, swarm=view)
+    assert bool(retirement.services(seen, GONE, view).steps) == removed
+
+
+def test_a_service_that_nobody_can_place_is_to_go_first_too() -> None:
+    bare = service("c").model_copy(update={"spec": {}})
+    assert not adding(nodes().model_copy(update={"services": (bare,)})).steps
+
+
 def test_its_old_service_is_not_turned_into_the_new_one() -> None:
     wanted = {"main_c": Wanted(name="main_c", spec={}, member="c", exists=True, differences=("placement",))}
     seen = world(GONE, primary(GONE, "b"), standby(GONE, "b"), document=asked("d").document, wanted=wanted)
@@ -359,6 +371,32 @@ def test_with_required_claim_and_sync_do_without_the_only_standby_first() -> Non
     assert (new.claim, new.sync) == (Claim(members=names("a"), r=1), Sync(k=1, names=(NOBODY,)))
     waits = durability.moves(replace(seen, away={}), PAIR, NOW)
     assert not waits.steps
+
+
+# a number of instances
+
+
+def spread(number: int, view: SwarmView, of: Record | None = None) -> list[str]:
+    found, problems = bootstrap.places(document(number), of, view)
+    assert not problems
+    return [place.node_name for place in found]
+
+
+def test_more_members_than_nodes_share_them_evenly() -> None:
+    two = nodes(missing="cde")
+    assert spread(2, two) == ["node-a", "node-b"]
+    assert spread(5, two) == ["node-a", "node-b", "node-a", "node-b", "node-a"]
+
+
+def test_a_number_that_grows_and_shrinks_moves_nobody() -> None:
+    two = record("a", 1, sync="", members="").model_copy(
+        update={"places": bootstrap.places(document(2), None, nodes(missing="c"))[0], "primary": "pg-1/1"}
+    )
+    three, _ = bootstrap.places(document(3), two, nodes())
+    assert [place.node_name for place in three] == ["node-a", "node-b", "node-c"]
+    left_ = two.model_copy(update={"departed": (three[2],)})
+    again, _ = bootstrap.places(document(3), left_, nodes(missing="d"))
+    assert again == three, "it comes back to its volume"
 
 
 # for how long

@@ -99,8 +99,7 @@ def completed(world: World, record: Record, now: float) -> Plan:
     new = [one for one in world.places if record.place(one.member) is None and one.member in wanted]
     added = tuple(one for one in new if not _still_elsewhere(world, record, one))
     if added:
-        names = ", ".join(place.member for place in added)
-        reason = f"{names} added by the document"
+        reason = ", ".join(_added(record, place) for place in added)
         # A primary that does not know of a member yet does not ask it for consent either.
         grant = Grant.ASKED if record.grant is Grant.HELD else record.grant
         taken_again = {(place.member, place.id) for place in added}
@@ -165,6 +164,11 @@ def _place(document: PostgresCluster, instance: Instance, node: Node) -> Place:
     return Place(member=instance.name, node_id=node.id, node_name=node.name, volume=volume_of(document, instance))
 
 
+def _added(record: Record, place: Place) -> str:
+    moved = any(one.member == place.member and one.id != place.id for one in record.departed)
+    return f"{place.member} begins on {place.node_name}" if moved else f"{place.member} added by the document"
+
+
 def _has_left(place: Place, left: tuple[Place, ...]) -> bool:
     return any((place.member, place.id) == (one.member, one.id) for one in left)
 
@@ -178,8 +182,12 @@ def _still_elsewhere(world: World, record: Record, place: Place) -> bool:
     if isinstance(world.swarm, Unknown):
         return any(one.member == place.member for one in record.departed)
     service = world.swarm.members(world.cluster).get(place.member)
-    there = pinned(place.member, service, world.swarm) if service is not None else None
-    return there is not None and there.id != place.id
+    if service is None:
+        return False
+    there = pinned(place.member, service, world.swarm)
+    if there is None:  # somebody's hand was in it: it may be of any place that was left
+        return any(one.member == place.member for one in record.departed)
+    return there.id != place.id
 
 
 def pinned(member: str, service: Service, swarm: SwarmView) -> Place | None:

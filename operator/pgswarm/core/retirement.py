@@ -12,7 +12,7 @@ record says is to go, and every operator sees it.
 from __future__ import annotations
 
 from pgswarm import settings
-from pgswarm.core import durability
+from pgswarm.core import bootstrap, durability
 from pgswarm.core.claim import member_of
 from pgswarm.core.departures import Departure, departures
 from pgswarm.core.record import DEPARTED_KEPT, Place, Record
@@ -48,6 +48,9 @@ def services(world: World, record: Record, swarm: SwarmView) -> Plan:
         service = swarm.service(settings.member_service(cluster, member))
         if service is None or record.place(member) is not None or not _is_ours(service, cluster, member):
             continue
+        there = bootstrap.pinned(member, service, swarm)
+        if there is not None and all((one.member, one.id) != (member, there.id) for one in record.departed):
+            continue  # it is at a place that no record says it has left: this record is older than the listing
         if service.replicas != 0:
             reason = f"{member} has left, so it is stopped; its volume is kept"
             steps.append(RemoveService(name=service.name, member=member, first=True, reason=reason))

@@ -52,7 +52,10 @@ class Edits:
             free = [f"pg-{n}" for n in range(1, MOST + 2) if f"pg-{n}" not in names]
             instances.append({"name": rng.choice(free), "node": rng.choice(site.swarm.nodes)})
         if kind == "move":
-            rng.choice(instances)["node"] = rng.choice(site.swarm.nodes)
+            moved = rng.choice(instances)
+            moved["node"] = rng.choice(site.swarm.nodes)
+            if rng.random() < 0.3:
+                moved["volume"] = f"{moved['name']}-{rng.randint(1, 3)}"
         if kind == "gone" and (thrown := self._throw_away()):
             for one in instances:
                 if one.get("node") == thrown:

@@ -54,7 +54,7 @@ def misplaced(record: Record, document: PostgresCluster) -> str:
     if len(document.instances()) < 3:
         return ""
     for one in document.instances():
-        place = record.place(one.name)
+        place = record.place(one.name) if record.fence(one.name) is None else None
         if place is not None and one.node not in (None, place.node_name):
             return f"{one.name} is on {place.node_name}, and the document says {one.node}"
         if place is not None and place.volume != volume_of(document, one):

@@ -169,3 +169,22 @@ def the_only_standby_that_writes_wait_for_is_gone(play: Play) -> None:
     play.until("it is counted again", lambda: play.record.claim.r == 2, within=30)
     play.until("writes go on", lambda: play.acknowledged > before, within=10)
     play.rest()
+
+
+def as_many_as_are_asked_for(play: Play) -> None:
+    """`instances` is a number: two, three, and two again, on two nodes. Nobody moves; the third shares a node, leaves
+    when it is wanted no more, and comes back to its volume when it is.
+    """
+    play.begin(members=2, operators=1, nodes=2, managers=1)
+    play.edit(instances=3)
+    play.until("the third is counted", lambda: play.record.claim.names("pg-3"), within=20)
+    homes = [play.home(f"pg-{n}") for n in (1, 2, 3)]
+    play.expect("nobody has moved", homes[:2] == ["n1", "n2"])
+    play.edit(instances=2)
+    play.until("it has left", lambda: play.record.members == ("pg-1", "pg-2"), within=20)
+    play.until("its service is gone", lambda: "main_pg-3" not in play.site.swarm.services, within=15)
+    play.edit(instances=3)
+    play.until("it is counted again", lambda: play.record.claim.names("pg-3"), within=20)
+    play.expect("where it was", [play.home(f"pg-{n}") for n in (1, 2, 3)] == homes)
+    play.expect("and nothing was cloned for that", play.site.seen["clone"] <= 1)
+    play.rest()
