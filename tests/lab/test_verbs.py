@@ -10,7 +10,8 @@ import json
 import pytest
 from house import CLUSTER, Whole
 
-from pgswarm.drill.stage import Broken, wait_for
+from pgswarm.drill.ledger import Ledger
+from pgswarm.drill.stage import OWNER_SECRET, Broken, wait_for
 
 pytestmark = pytest.mark.lab
 
@@ -160,6 +161,50 @@ def test_a_document_is_applied_on_any_manager_and_rolled_back(whole: Whole) -> N
         assert "in force with" in whole.stage.pgswarm("rollback", CLUSTER)
         _wait_for_setting(whole, before)
     whole.stage.wait_healthy(CLUSTER, members=3)
+
+
+def test_a_cluster_is_deleted_its_volumes_are_kept_and_go_when_that_is_said_twice(whole: Whole) -> None:
+    stage, there = whole.stage, whole.stage.operators()[0]
+    stage.docker("exec", "-i", there.id, "sh", "-c", "cat > /tmp/gone.yaml", node=there.node, text=_gone(whole))
+
+    def pgswarm(*words: str) -> str:
+        return stage.docker("exec", there.id, "pgswarm", *words, node=there.node, deadline=200)
+
+    with whole.writing():
+        pgswarm("apply", "-f", "/tmp/gone.yaml")
+        stage.wait_healthy("gone", members=2)
+        with Ledger(stage.target(whole.password, 7432, "app", "app")) as ledger:
+            ledger.wait_for_writes(30)
+            with pytest.raises(Broken, match="say --yes"):
+                pgswarm("delete", "gone")
+            assert "gone_gone-1" in pgswarm("delete", "gone", "--dry-run")
+            ledger.wait_for_writes(10)
+        said = pgswarm("delete", "gone", "--yes")
+        assert said.index("nobody writes any more") < said.index("stopped: ") < said.index("the record is removed")
+        left = stage.docker("service", "ls", "--format", "{{.Name}}") + stage.docker("secret", "ls")
+        assert "gone" not in left + stage.docker("config", "ls")
+        for number in (2, 3):
+            assert "gone_gone-" in stage.docker("volume", "ls", "-q", node=number)
+        assert OWNER_SECRET in left, "a secret that the document names is the person's"
+        with pytest.raises(Broken, match="there is no cluster 'gone' here"):
+            pgswarm("delete", "gone", "--yes")
+        for number in (2, 3):
+            names = stage.docker("volume", "ls", "-q", "--filter", "label=pgswarm.cluster=gone", node=number).split()
+            stage.docker("volume", "rm", *names, node=number)
+    assert {one["cluster"] for one in json.loads(stage.pgswarm("status", "-o", "json"))} >= {CLUSTER}
+
+
+def _gone(whole: Whole) -> str:
+    nodes = whole.stage.nodes
+    return f"""\
+apiVersion: pgswarm/v1
+kind: PostgresCluster
+metadata: {{name: gone}}
+spec:
+  postgres: {{passwords: {{owner: {OWNER_SECRET}}}, parameters: {{shared_buffers: 32MB}}}}
+  instances: [{{name: gone-1, node: {nodes[1]}}}, {{name: gone-2, node: {nodes[2]}}}]
+  router: {{name: gone-ha, network: webnet, port: 7432, readOnlyPort: 7433, statsPort: 9404, healthPort: 9405}}
+"""
 
 
 def _wait_for_setting(whole: Whole, value: str) -> None:

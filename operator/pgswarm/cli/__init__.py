@@ -19,6 +19,7 @@ from pgswarm.cli import (
     apply,
     begin,
     cluster,
+    delete,
     documents,
     failures,
     fence,
@@ -48,6 +49,7 @@ wishes.declare(app)
 pause.declare(app)
 maintenance.declare(app)
 fence.declare(app)
+delete.declare(app)
 history.declare(app)
 reach.declare(app)
 top.declare(app)

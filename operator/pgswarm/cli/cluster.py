@@ -237,3 +237,9 @@ def _answer(statuses: Sequence[Status], passes: Passes, output: Output) -> None:
             typer.secho(line, err=True, fg=typer.colors.RED)
     if passes.exit_code:
         raise typer.Exit(passes.exit_code)
+
+
+def document_of(cluster: str) -> str:
+    """Where the document in force came from, in the words of the operator beside us; empty if none is."""
+    asked = _asked(None)
+    return next((one.document for one in asked or () if one.cluster == cluster), "")

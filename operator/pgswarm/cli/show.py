@@ -85,6 +85,7 @@ def status(one: Status, *, wide: bool = False) -> Group:
     aside = [f"{member.name}: {text}" for member in one.members for text in member.kept]
     lines += _sentences("kept aside", WAITING, aside)
     lines += _sentences("volumes left behind", WAITING, one.volumes)
+    lines += _sentences("in no document any more", WAITING, one.orphaned)
     lines += _sentences("documents", BAD, one.errors)
     lines += _sentences("lost by failovers", BAD, one.losses)
     lines += _sentences("waits", WAITING, [text for text in one.waits if text not in problems])

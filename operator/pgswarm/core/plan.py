@@ -4,6 +4,7 @@ An ordered ladder of small rules. The first that has something urgent to say spe
 pass; then everything is looked at again); orders, routes and the upkeep of services ride along, because they follow
 from the record as it is and never wait for what it will be.
 
+    deletion     the cluster is being taken down: nothing at all is done
     newer        somebody has seen a newer record than we: read again, or stop and call a person
     first        no record yet: begin
     wishes       what a person asked for is over, or cannot be: it is answered
@@ -70,6 +71,9 @@ RESTORED_AFTER = 30.0
 
 def plan(world: World, now: float) -> Plan:
     """What to do about this cluster now, and what is waited for."""
+    if isinstance(world.record, Record) and world.record.deletion is not None:
+        text = f"{world.record.deletion}: `pgswarm delete {world.cluster}` ends it, or takes it back with --cancel"
+        return Plan(waits=(text,))
     taken_over = _document(world)
     if world.document is None or (world.record is None and taken_over.steps):
         return taken_over

@@ -19,7 +19,7 @@ from pgswarm.core.base import Value
 from pgswarm.core.claim import Claim, Incarnation, Sync, member_of
 from pgswarm.core.reports import Data, MemberReport
 from pgswarm.core.wal import Reign, show_lsn
-from pgswarm.core.wish import Answered, Appointment, Fence, Maintenance, Pause, Wish
+from pgswarm.core.wish import Answered, Appointment, Deletion, Fence, Maintenance, Pause, Wish
 
 LOSSES_KEPT = 5
 """Failovers with loss that the record remembers."""
@@ -98,6 +98,7 @@ class Record(Value):
     appointment: Appointment | None = Field(default=None, description="a switchover at a time to come")
     reseeds: tuple[Incarnation, ...] = Field(default=(), description="data directories that are to be made anew")
     fences: tuple[Fence, ...] = Field(default=(), description="members whose PostgreSQL is to be stopped and stay so")
+    deletion: Deletion | None = Field(default=None, description="the cluster is being taken down: nothing is done")
     pause: Pause | None = Field(default=None, description="nothing is changed but what a running reign needs")
 
     @model_validator(mode="after")

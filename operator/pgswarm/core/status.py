@@ -92,6 +92,7 @@ class Status(Message):
     copies_wanted: int = Field(default=1, description="if all members were well")
     losses: tuple[str, ...] = Field(default=(), description="what failovers gave up, the newest last")
     document: str = Field(default="", description="where the document in force came from")
+    orphaned: tuple[str, ...] = Field(default=(), description="what there is of a cluster that no document names")
     members: tuple[MemberStatus, ...] = ()
     volumes: tuple[str, ...] = Field(default=(), description="volumes that members have left behind; nothing uses them")
     routers: tuple[RouterStatus, ...] = ()

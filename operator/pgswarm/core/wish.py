@@ -143,3 +143,13 @@ class Appointment(Value):
     def answered(self, text: str) -> Answered:
         """What came of it, if nothing did."""
         return Answered(id=self.id, kind="switchover", done=False, text=text, until=self.at + self.window)
+
+
+class Deletion(Value):
+    """A person's word that the cluster is being taken down: every operator stands still for it."""
+
+    by: str = Field(default="somebody", description="who asked, for people")
+    since: float = Field(description="seconds since the epoch, for people")
+
+    def __str__(self) -> str:
+        return f"being deleted by {self.by}"

@@ -9,10 +9,12 @@ import anyio
 from loguru import logger
 
 from pgswarm.core import plan as plan_
+from pgswarm.core.belongings import belongings
 from pgswarm.core.chronicle import Event, history
 from pgswarm.core.status import Status, status_of
 from pgswarm.core.stored import Stored
-from pgswarm.core.world import Unknown
+from pgswarm.core.swarmview import SwarmView
+from pgswarm.core.world import Unknown, World
 from pgswarm.loop.house import House
 from pgswarm.loop.worker import Worker
 
@@ -44,14 +46,15 @@ def status_of_house(house: House) -> dict[str, Any]:
 
 def status_of_worker(worker: Worker, errors: tuple[str, ...], node: str) -> Status | None:
     """One cluster's status, with the sightings of this moment; None before the first pass."""
-    if worker.world is None:
+    forgotten = worker.lookout.stored is None and worker.lookout.found is None  # it was deleted
+    if worker.world is None or forgotten:
         return None
     now = anyio.current_time()
     world = worker.lookout.sighted(worker.world)
     plan = worker.plan
     if world.leader is not None:  # another operator acts; what it is about to do follows from what we see as well
         plan = plan_.plan(replace(world, leader=None), now)
-    return status_of(
+    status = status_of(
         world,
         plan,
         now,
@@ -60,6 +63,19 @@ def status_of_worker(worker: Worker, errors: tuple[str, ...], node: str) -> Stat
         source=source_of(worker, node),
         events=_events(worker),
     )
+    return status if errors else status.model_copy(update={"orphaned": _orphaned(worker, world, node)})
+
+
+def _orphaned(worker: Worker, world: World, node: str) -> tuple[str, ...]:
+    """What there is of a cluster whose file, on this very node, is good and no longer names it."""
+    stored = worker.lookout.stored
+    if not isinstance(stored, Stored) or not isinstance(world.swarm, SwarmView) or worker.lookout.found is not None:
+        return ()
+    if not stored.source.startswith(f"{node}:/"):
+        return ()
+    there = belongings(world.swarm, world.cluster, stored.record, stored.document)
+    text = f"{stored.source} no longer names it; it goes on as it was; `pgswarm delete {world.cluster}` takes it down"
+    return (text, *there.lines)
 
 
 def _events(worker: Worker) -> tuple[Event, ...]:
