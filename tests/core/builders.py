@@ -29,7 +29,10 @@ END = 500
 
 SWARM = SwarmView(
     networks=tuple(Network(name=name, id=name, scope="swarm") for name in (settings.CONTROL_NETWORK, "webnet")),
-    secrets=tuple(Secret(id=n, name=n) for n in (settings.CONTROL_SECRET, "main-owner", "main-replication")),
+    secrets=tuple(
+        Secret(id=n, name=n, labels={settings.LABEL_CLUSTER: "main"})
+        for n in (settings.CONTROL_SECRET, "main-owner", "main-replication")
+    ),
 )
 
 

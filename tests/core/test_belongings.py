@@ -8,9 +8,10 @@ from pgswarm import settings
 from pgswarm.core.belongings import belongings, is_live
 from pgswarm.core.plan import plan
 from pgswarm.core.record import Record
+from pgswarm.core.steps import EnsureService
 from pgswarm.core.swarmview import Network, Node, Secret, Service, SwarmView, Task
 from pgswarm.core.wish import Deletion
-from tests.core.builders import NOW, document, heard, places, primary, record, standby, world
+from tests.core.builders import NOW, SWARM, document, empty, heard, places, primary, record, standby, world
 
 WEBNET = Network(name="webnet", id="n1", scope="swarm", driver="overlay", labels={settings.LABEL_KIND: "network"})
 
@@ -87,3 +88,17 @@ def test_every_operator_stands_still_for_a_cluster_that_is_being_deleted() -> No
         said = plan(seen, NOW)
         assert said.steps == ()
         assert said.waits == ("being deleted by ann: `pgswarm delete main` ends it, or takes it back with --cancel",)
+
+
+def test_a_secret_or_network_of_somebody_else_is_refused_before_anything_is_made_on_it() -> None:
+    strange = SWARM.model_copy(
+        update={"secrets": tuple(one.model_copy(update={"labels": {}}) for one in SWARM.secrets)}
+    )
+    said = plan(world(None, empty(None, "a"), document=document("a"), swarm=strange), NOW)
+    assert any(
+        "there is a secret main-owner that pgswarm has not made: it is left alone" in text for text in said.waits
+    )
+    assert not any(isinstance(step, EnsureService) for step in said.steps)
+    bridged = tuple(one.model_copy(update={"driver": "macvlan"}) for one in SWARM.networks)
+    said = plan(world(of(), primary(of(), "b"), swarm=SWARM.model_copy(update={"networks": bridged})), NOW)
+    assert any("network webnet is a macvlan network, and services need an overlay" in text for text in said.waits)

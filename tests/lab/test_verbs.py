@@ -179,8 +179,11 @@ def test_a_cluster_is_deleted_its_volumes_are_kept_and_go_when_that_is_said_twic
                 pgswarm("delete", "gone")
             assert "gone_gone-1" in pgswarm("delete", "gone", "--dry-run")
             ledger.wait_for_writes(10)
+        # Cut short at some moment, whichever: the same command goes on from there.
+        cut = "timeout -s KILL 4 pgswarm delete gone --yes; true"
+        stage.docker("exec", there.id, "sh", "-c", cut, node=there.node, deadline=60)
         said = pgswarm("delete", "gone", "--yes")
-        assert said.index("nobody writes any more") < said.index("stopped: ") < said.index("the record is removed")
+        assert said.index("stopped: ") < said.index("the record is removed")
         left = stage.docker("service", "ls", "--format", "{{.Name}}") + stage.docker("secret", "ls")
         assert "gone" not in left + stage.docker("config", "ls")
         for number in (2, 3):

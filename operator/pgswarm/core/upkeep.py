@@ -65,7 +65,12 @@ def _ground(world: World, document: PostgresCluster, swarm: SwarmView) -> Plan:
         for name in (settings.CONTROL_NETWORK, document.spec.router.network)
         if swarm.network(name) is None
     ]
-    waits: list[str] = []
+    waits = [
+        f"network {name} is a {found.driver} network, and services need an overlay: it is left alone; name another one "
+        "in spec.router.network, or remove it if nobody needs it"
+        for name in (settings.CONTROL_NETWORK, document.spec.router.network)
+        if (found := swarm.network(name)) is not None and found.driver not in ("overlay", "")
+    ]
     if swarm.secret(settings.CONTROL_SECRET) is None:
         waits.append(
             f"the Swarm secret {settings.CONTROL_SECRET} is missing; create it with "
@@ -74,7 +79,13 @@ def _ground(world: World, document: PostgresCluster, swarm: SwarmView) -> Plan:
     named = document.spec.postgres.passwords
     for purpose, given in (("owner", named.owner), ("replication", named.replication)):
         name = given or f"{document.name}-{purpose}"
-        if swarm.secret(name) is not None:
+        if (secret := swarm.secret(name)) is not None:
+            foreign = not given and secret.labels.get(settings.LABEL_CLUSTER) != document.name
+            if foreign and world.record is None:  # once a cluster lives by it, it is the cluster's
+                waits.append(
+                    f"there is a secret {name} that pgswarm has not made: it is left alone; if it holds the password, "
+                    f"name it in spec.postgres.passwords.{purpose}, else name the cluster differently or remove it"
+                )
             continue
         if given:
             waits.append(f"the Swarm secret {given} that the document names does not exist; create it")

@@ -74,7 +74,7 @@ class Manager:
     async def create_secret(self, name: str, data: bytes, labels: Mapping[str, str]) -> str:
         def create() -> str:
             if all(one.name != name for one in self._swarm.secrets):
-                self._swarm.secrets.append(Secret(id=name, name=name))
+                self._swarm.secrets.append(Secret(id=name, name=name, labels=dict(labels)))
                 self._swarm.touch()
             return name
 
