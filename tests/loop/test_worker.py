@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
+from anyio.abc import TaskGroup
 
 from pgswarm.core import steps
-from pgswarm.core.world import Unknown
+from pgswarm.core.world import Unknown, World
 from pgswarm.errors import Again
+from pgswarm.loop.bell import Bell
 from pgswarm.loop.clockwork import GAP, TURN, Clockwork
 from pgswarm.loop.worker import PAUSE_LAST, PAUSE_LAST_FAST, Worker
 from tests.core.builders import record
@@ -53,6 +56,52 @@ async def test_a_cluster_of_which_no_service_can_be_made_leaves_room_for_another
     with anyio.move_on_after(15):
         await town.operator("op.1", town.is_whole)
     assert town.is_whole()
+
+
+async def test_an_operator_that_is_ended_while_everything_rings_begins_nothing_over_and_over() -> None:
+    """Each step that is cancelled rang, the pass it woke began it again, and no task was ever found waiting by what was
+    to cancel it (seed 6520). Such an operator could only be killed, and had not passed its tenure on."""
+
+    class Eager(Worker):
+        passes = 0
+
+        def one_pass(self, tasks: TaskGroup, now: float) -> World:
+            self.passes += 1
+            for member in "abcd"[: self.passes]:
+                step = steps.AskPromise(member=member, term=2, reason="x")
+                if step.key not in self._busy:
+                    self._busy.add(step.key)
+                    tasks.start_soon(self.do, step)
+            return World(cluster="main")
+
+    class Lookout:
+        cluster, bell = "main", Bell()
+
+        def sighted(self, world: World) -> World:
+            return world
+
+    class Hands:
+        async def perform(self, step: steps.Step) -> str:
+            await anyio.sleep_forever()
+            return ""
+
+    lookout, hands, nobody = cast("Any", Lookout()), cast("Any", Hands()), cast("Any", None)
+    one = Eager(lookout, hands, nobody, nobody)
+
+    async def live() -> None:
+        async with anyio.create_task_group() as house:
+            house.start_soon(one.run)
+
+    operator = asyncio.create_task(live())
+    await anyio.sleep(0.01)
+    operator.cancel()
+    for _ in range(3):  # the streams end as well, and say so
+        lookout.bell.ring()
+        await asyncio.sleep(0)
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert operator.done()
+    assert one.passes < 10
 
 
 async def test_images_that_cannot_be_resolved_leave_the_way_free_for_a_failover(tmp_path: Path) -> None:

@@ -126,7 +126,16 @@ class Worker:
         return world
 
     async def do(self, step: steps.Step) -> bool:
-        """Perform one step and note what came of it. True if it worked."""
+        """Perform one step, note what came of it, and have everything looked at again. True if it worked.
+
+        One that is cancelled rings for nobody: while an operator is being ended, a pass would begin the step again, it
+        would be cancelled at once and ring again, and neither would ever see its end.
+        """
+        worked = await self._done(step)
+        self.lookout.bell.ring()
+        return worked
+
+    async def _done(self, step: steps.Step) -> bool:
         title = steps.title(step)
         try:
             text = await self._hands.perform(step)
@@ -150,7 +159,6 @@ class Worker:
             return True
         finally:
             self._busy.discard(step.key)
-            self.lookout.bell.ring()
 
     def still_wants(self, step: steps.Step) -> bool:
         """Does the newest plan ask for exactly this? Asked by a step that has waited and is about to be felt."""

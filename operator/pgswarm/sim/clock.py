@@ -29,8 +29,11 @@ BEGINNING = 1000.0
 ROUNDING = 1e-7
 """Seconds: a timer that came so much too early for its own clock would be set again at the same moment, for ever."""
 
-MOST_AT_ONCE = 50_000
-"""Turns of the loop at one moment after which it is a livelock."""
+MOST_AT_ONCE = 2_000
+"""Turns of the loop at one moment after which it is a livelock; histories have had 16."""
+
+MOST_A_SECOND = 100_000
+"""Timers that are set within a second after which it is a livelock, too: its clock creeps. Histories have had 2,000."""
 
 Wait = "float | Signal | tuple[Signal, float]"
 Job = Generator[Any, Any, Any]
@@ -188,6 +191,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._heap: list[tuple[float, int, Timer | asyncio.TimerHandle]] = []
         self._count = 0
         self._turns = 0
+        self._second = (0.0, 0)  # when this second of the world began, and how many timers had been set by then
 
     # What asyncio asks of a loop
 
@@ -247,7 +251,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 if due.fn is None:
                     continue
                 if when > self.now:
-                    self.now, self._turns = when, 0
+                    self._advance(when)
                 self._turns += 1
                 if self._turns > MOST_AT_ONCE:
                     raise RuntimeError(f"livelock: {MOST_AT_ONCE} timers at {self.now:.3f}; next: {due.fn!r}")
@@ -256,10 +260,18 @@ class VirtualLoop(asyncio.BaseEventLoop):
                     return
             elif not due._cancelled:
                 if when > self.now:
-                    self.now, self._turns = when, 0
+                    self._advance(when)
                 ready.append(due)
                 return
         raise RuntimeError(f"deadlock: nothing is ready at {self.now:.3f}, and nothing will be")
+
+    def _advance(self, when: float) -> None:
+        self.now, self._turns = when, 0
+        began, count = self._second
+        if when - began >= 1.0:
+            self._second = (when, self._count)
+        elif self._count - count > MOST_A_SECOND:
+            raise RuntimeError(f"livelock: {MOST_A_SECOND} timers set between {began:.3f} and {when:.3f}")
 
     def _run_handle(self, handle: asyncio.Handle) -> None:
         process: Process | None = handle._context.get(PROCESS)  # type: ignore[attr-defined]
