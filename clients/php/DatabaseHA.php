@@ -261,7 +261,8 @@ class DatabaseHA
         };
         try {
             return $this->attempts($look, true, null, false, $began, $until, ' ISOLATION LEVEL READ COMMITTED');
-        } catch (Unavailable | OutcomeUnknown | PDOException $error) {
+        } catch (Throwable $error) {
+            // Also the caller's own: whatever ends the look, the outcome stays unknown.
             throw new OutcomeUnknown('it may have been committed: ' . $error->getMessage(), 0, $error);
         }
     }

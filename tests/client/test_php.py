@@ -154,6 +154,22 @@ def test_a_session_ended_while_its_commit_waits_for_a_standby_is_unknown(php: Pl
     assert server.rows("ledger") == [1]
 
 
+def test_a_repetition_that_finds_its_work_done_is_not_believed_before_that_is_confirmed(
+    php: Player, server: Server
+) -> None:
+    server.wait_for_nobody()
+    end = threading.Thread(target=server.end_sessions_that_wait)
+    end.start()
+    back = threading.Timer(2.0, server.setting, ["RESET synchronous_standby_names"])
+    back.start()
+    began = time.monotonic()
+    assert php.play(each=ONCE, idempotent=True) == {"result": 2, "calls": 2}
+    assert time.monotonic() - began > 1.9
+    end.join()
+    back.join()
+    assert server.rows("ledger") == [1]
+
+
 def test_a_read_may_always_be_repeated_and_may_not_write(php: Player, gate: Gate) -> None:
     gate.fail("answer", "commit")
     assert php.play(each="SELECT 1", readOnly=True)["result"] == 3

@@ -306,6 +306,31 @@ def test_a_look_is_not_believed_before_what_it_saw_is_confirmed(client: Any, ser
     assert server.rows("ledger") == [1]
 
 
+def test_a_repetition_that_finds_its_work_done_is_not_believed_before_that_is_confirmed(
+    client: Any, server: Server
+) -> None:
+    server.wait_for_nobody()
+    end = threading.Thread(target=server.end_sessions_that_wait)
+    end.start()
+    insert = Insert(once=True)
+    with pytest.raises(OutcomeUnknown):
+        client.run(insert, idempotent=True, deadline=2)
+    end.join()
+    assert insert.calls == 2, "the second found the row and had nothing to write, and waited nevertheless"
+    assert server.rows("ledger") == [1]
+
+
+def test_a_look_that_fails_by_itself_leaves_the_outcome_unknown(client: Any, gate: Gate) -> None:
+    def looks_in_vain() -> Generator[str, list[tuple[Any, ...]], bool]:
+        yield "SELECT * FROM nowhere"
+        return True
+
+    gate.fail("answer")
+    with pytest.raises(OutcomeUnknown) as told:
+        client.run(Insert(), looks_in_vain)
+    assert isinstance(told.value.__cause__, psycopg.errors.UndefinedTable)
+
+
 def test_the_deadline_ends_a_query_and_nothing_was_committed(client: Any, server: Server) -> None:
     insert, began = Insert(before=lambda call: "SELECT pg_sleep(60)"), time.monotonic()
     with pytest.raises(Unavailable, match=r"nothing was committed, after 0\.[5-9] s and 1 attempt"):
@@ -393,7 +418,9 @@ def test_one_dead_connection_takes_all_of_its_age_with_it(kind: Any, where: Wher
         assert server.end_sessions() == 4
         insert = Insert(2)
         client.run(insert)
-        assert insert.calls == 1, "BEGIN has found the first one dead, and the others were not tried"
+        assert insert.calls == 1
+        found_dead = client.database._pool.get_stats()["returns_bad"]
+        assert found_dead == 1, "BEGIN has found the first one dead, and the others were not tried"
     assert server.rows("ledger") == [1, 2]
 
 

@@ -233,7 +233,7 @@ class Database:
         looking = Effort(patience=self.patience, began=began, until=effort.until, idempotent=True)
         try:
             return self._run(look, looking, None, IsolationLevel.READ_COMMITTED)
-        except psycopg.OperationalError as error:
+        except Exception as error:  # also the caller's own: whatever ends the look, the outcome stays unknown
             effort.give_up(error, time.monotonic())
 
     def _take(self, until: float) -> Any:
