@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pgswarm.core.disk import Room
 from pgswarm.core.spec import OWNED_PARAMETERS
 from pgswarm.render import postgres
 from pgswarm.render.postgres import Configuration, configuration
@@ -105,3 +106,13 @@ def test_statements_are_counted_beside_what_the_document_loads_unless_it_loads_n
 def test_where_the_library_is_not_there_it_is_not_asked_for() -> None:
     assert "pg_stat_statements" not in configuration(wanted())
     assert "shared_preload_libraries = 'x'" in lines(parameters={"shared_preload_libraries": "x"})
+
+
+def test_a_volume_with_little_room_has_log_kept_sparingly_and_never_more_than_the_document_asks_for() -> None:
+    assert "wal_keep_size = '0'" in lines(room=Room.SHORT, parameters={"wal_keep_size": "1GB"})
+    assert "max_wal_size = '2GB'" in lines(room=Room.SHORT)
+    assert "max_wal_size = '128MB'" in lines(room=Room.TIGHT, parameters={"max_wal_size": "8GB"})
+    for less in ("64MB", "64", "65536kB"):
+        assert f"max_wal_size = '{less}'" in lines(room=Room.FULL, parameters={"max_wal_size": less})
+    assert "default_transaction_read_only = 'on'" in lines(room=Room.FULL, read_only=True)
+    assert not [line for line in lines() if "read_only" in line]

@@ -156,6 +156,8 @@ def _nowhere_to_go(
     wish = record.wished(world.wall)
     if own is None or own.promised > record.term or not others or (wish is not None and wish.kind == "failover"):
         return None
+    if record.keeps_down(record.primary_member):
+        return None  # a person does not want it to start again
     if own.postgres not in (Postgres.CRASHED, Postgres.STOPPED) or any(one.promised > record.term for one in others):
         return None
     if any(one.room.want < Room.FULL.want for one in others):

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pgswarm.core.disk import Room
-from pgswarm.core.spec import OWNED_PARAMETERS
+from pgswarm.core.spec import OWNED_PARAMETERS, size
 from pgswarm.settings import REPLICATION_ROLE
 
 GHOST = 'ANY 1 ("pgswarm-nobody")'
@@ -73,6 +73,9 @@ OWNED: Mapping[str, str] = {
     "wal_retrieve_retry_interval": "200ms",
 }
 """Settings on which the agent or the protocol stands."""
+
+SPARE_WAL = "128MB"
+"""max_wal_size while a volume is about to be full: a checkpoint for every few segments, and the log is gone sooner."""
 
 CALM_RETRY = "10s"
 """wal_retrieve_retry_interval of a member that has come to the end of its log and follows nobody: it has nothing to try
@@ -139,6 +142,14 @@ def _with_statements(libraries: str) -> str:
     return ",".join([*named, STATEMENTS[PRELOAD]])
 
 
+def _is_less(given: str, than: str) -> bool:
+    """Is this size, as a document gives it, less? What is no size that is known here is not."""
+    try:
+        return size(given if not given.isdigit() else f"{given}MB") < size(than)
+    except ValueError:
+        return False
+
+
 def sparing(wanted: Configuration) -> dict[str, str]:
     """What a volume with little room asks for: no log beyond what standbys need, at last frequent checkpoints, so that
     it goes soon, and transactions that do not write. All of it needs no restart, and nobody has to wish it back.
@@ -146,8 +157,8 @@ def sparing(wanted: Configuration) -> dict[str, str]:
     settings: dict[str, str] = {}
     if wanted.room.want >= Room.SHORT.want:
         settings.update(wal_keep_size="0", min_wal_size="32MB")
-    if wanted.room.want >= Room.TIGHT.want:
-        settings.update(max_wal_size="128MB")
+    if wanted.room.want >= Room.TIGHT.want and not _is_less(wanted.parameters.get("max_wal_size", ""), SPARE_WAL):
+        settings.update(max_wal_size=SPARE_WAL)
     if wanted.read_only:
         settings.update(default_transaction_read_only="on")
     return settings
