@@ -11,7 +11,7 @@ from house import CLUSTER, Whole
 
 from pgswarm.drill.stage import Broken, wait_for
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
 FELT = 3.0
 """Seconds without an acknowledged write at most, where nothing but a switchover is felt; it takes some tenths alone."""
