@@ -172,6 +172,12 @@ def test_one_that_is_silent_on_a_node_that_is_up_stays() -> None:
     assert relocations(seen, of, NOW) == ()
 
 
+def test_one_that_lives_on_a_node_that_counts_as_down_stays_for_nobody_could_end_it() -> None:
+    seen = replace(wanting(THREE, c="d"), swarm=nodes(down="c"))
+    assert relocations(seen, THREE, NOW) == ()
+    assert "but Swarm says that the node is down, and c is heard" in hindered(seen, THREE, NOW).waits[0]
+
+
 def test_one_that_holds_no_data_may_move() -> None:
     of = record("a", 1, sync="", members="ab")
     seen = wanting(of, b="d")

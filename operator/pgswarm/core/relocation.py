@@ -120,8 +120,13 @@ def _wanted(
         return ""
     where = f"on {node.name}" if node is not None and node.id != place.node_id else f"on volume {volume}"
     here = swarm.node(place.node_id)
-    is_down = (here is None or here.state == "down") and world.is_lost(place.member, now)
+    is_down = here is None or here.state == "down"
     move = Relocation(place=place, reason=f"the document wants it {where}", lost=is_down)
+    if is_down and (sign := _sign_of_life(world, record, place.member, now)):
+        return (
+            f"{place.member} stays on {place.node_name}: {move.reason}, but Swarm says that the node is down, and "
+            f"{sign}: nobody could end it there. Mend its engine, or switch the machine off"
+        )
     if not _is_spared(world, document, record, move, now):
         return (
             f"{place.member} stays on {place.node_name}: {move.reason}, but until it is cloned there "
@@ -189,11 +194,18 @@ def _gone_for_good(world: World, record: Record, swarm: SwarmView, place: Place,
         return f"{place.member} gets another node in {patience - away:.0f} s if it stays so: {what}"
     if place.member == record.primary_member:
         return f"{place.member} gets no other node: {what}, but it is the record's primary, so it has what others lack"
-    if not world.is_lost(place.member, now):
-        return f"{place.member} gets no other node: {what}, but {place.member} is heard"
-    primary = world.report(record.primary_member)
-    if primary is not None and any(streamer(one.name) == place.member for one in primary.walsenders if one.replied):
-        return f"{place.member} gets no other node: {what}, but it streams from {record.primary_member}"
+    if sign := _sign_of_life(world, record, place.member, now):
+        return f"{place.member} gets no other node: {what}, but {sign}"
     if not is_removed:
         what += f" for longer than {after} (replaceAfter)"
     return Relocation(place=place, reason=what, given_up=True, lost=True)
+
+
+def _sign_of_life(world: World, record: Record, member: str, now: float) -> str:
+    """What speaks against its being gone with its node; empty if nothing does."""
+    if not world.is_lost(member, now):
+        return f"{member} is heard"
+    primary = world.report(record.primary_member)
+    if primary is not None and any(streamer(one.name) == member for one in primary.walsenders if one.replied):
+        return f"it streams from {record.primary_member}"
+    return ""
