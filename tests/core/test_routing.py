@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pgswarm.core.base import Same
+from pgswarm.core.letters import to_router
 from pgswarm.core.orders import RouterOrder
 from pgswarm.core.reports import Data, MemberReport, Postgres, Serving
 from pgswarm.core.routing import (
@@ -20,11 +22,15 @@ from pgswarm.core.routing import (
     Seen,
     Target,
     View,
+    hold_after,
     refuses,
     route,
     stands,
 )
 from pgswarm.core.sightings import Sighting
+from pgswarm.router.act import TICK
+from pgswarm.wire import HEARTBEAT
+from tests.core.builders import document, record
 
 NOW = 1000.0
 
@@ -284,6 +290,34 @@ def test_an_order_is_refused_for_the_reason_that_holds() -> None:
     assert "not of other" in refuses(order("pg-1", 9).model_copy(update={"cluster": "other"}), "main", held, None)
 
 
+@pytest.mark.parametrize("detection", [1.0, 2.0, 3.0, 60.0])
+def test_writers_are_held_before_the_switch_whatever_the_detection_and_never_between_two_beats(
+    detection: float,
+) -> None:
+    assert HEARTBEAT < hold_after(detection) <= HOLD_AFTER
+    assert hold_after(detection) + TICK < detection, "a router looks at the clock so often"
+    silent = View(
+        order=order("pg-1", 3),
+        routed=target("pg-1", 3),
+        held_since=None,
+        hold_after=hold_after(detection),
+        sightings=(primary("pg-1", 3, ago=hold_after(detection) + 0.01),),
+    )
+    assert route(silent, NOW).write is None
+    assert not route(silent, NOW).cut
+    assert route(silent, NOW - 0.02).write == target("pg-1", 3)
+
+
+def test_a_router_is_told_after_which_silence_to_hold_writers() -> None:
+    quick = document("ab", detectionTimeout="1s")
+    told, digest = to_router("main", Same(record("ab", 2, sync="b", members="ab")), Same(quick), (), 0, "b")
+    assert told.hold_after == pytest.approx(0.667, abs=0.001)
+    usual = document("ab")
+    told, other = to_router("main", Same(record("ab", 2, sync="b", members="ab")), Same(usual), (), 0, "b")
+    assert told.hold_after == HOLD_AFTER
+    assert digest != other, "so that an edit reaches it"
+
+
 members = st.sampled_from(["pg-1", "pg-2", "pg-3"])
 terms = st.integers(1, 5)
 seen = st.builds(
@@ -301,6 +335,7 @@ seen = st.builds(
 )
 views = st.builds(
     View,
+    hold_after=st.sampled_from([HOLD_AFTER, 0.7]),
     order=st.none() | st.builds(order, members, terms),
     routed=st.none() | st.builds(target, members, terms),
     held_since=st.none() | st.sampled_from([NOW, NOW - 1]),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pgswarm.core import ballot, durability
+from pgswarm.core import ballot, durability, letters
 from pgswarm.core.record import Record
 from pgswarm.core.steps import Plan
 from pgswarm.core.world import World
@@ -43,3 +43,7 @@ def the_only_other_copy_is_given_up(patch: Patch) -> None:
 
 def who_is_made_anew_is_counted(patch: Patch) -> None:
     patch.put(durability, "is_put_out", lambda record, member: False)
+
+
+def routers_hold_late(patch: Patch) -> None:
+    patch.put(letters, "hold_after", lambda detection: 2.0)

@@ -311,6 +311,10 @@ UNDONE = (
         undo=undo.sessions_are_never_cut, scenario=swarm_as_it_is.an_open_session_ends,
     ),
     Undone(
+        rule="routers hold writers before the switch",
+        undo=words_undo.routers_hold_late, scenario=ballots.a_frozen_node_and_a_short_detection,
+    ),
+    Undone(
         rule="nobody follows who is as full as the primary",
         undo=disks_undo.who_is_as_full_follows, scenario=disks.everybody_is_as_full,
     ),

@@ -22,6 +22,7 @@ from pgswarm.core.orders import (
     router_order_for,
 )
 from pgswarm.core.record import Record
+from pgswarm.core.routing import hold_after
 from pgswarm.core.spec import PostgresCluster, seconds
 
 KEPT = 512
@@ -56,11 +57,14 @@ def to_member(
 
 @lru_cache(maxsize=KEPT)
 def to_router(
-    cluster: str, record: Same[Record], contacts: Contacts, vouched: int, boot: str
+    cluster: str, record: Same[Record], document: Same[PostgresCluster], contacts: Contacts, vouched: int, boot: str
 ) -> tuple[RouterOrderMessage, str]:
     """The letter to a router, and its digest for this process of its agent."""
     message = RouterOrderMessage(
-        order=router_order_for(cluster, record.value), contacts=dict(contacts), vouched=vouched
+        order=router_order_for(cluster, record.value),
+        contacts=dict(contacts),
+        vouched=vouched,
+        hold_after=hold_after(seconds(document.value.spec.detection_timeout)),
     )
     return message, _digest(boot, message.model_dump_json())
 

@@ -130,6 +130,7 @@ class RouterOrderMessage(Message):
         description="the sender hears the primary serve though this router does not; another number every few seconds "
         "for as long as that is so",
     )
+    hold_after: float = Field(default=2.0, description="seconds of the primary's silence after which writers are held")
 
 
 def order_for(cluster: str, record: Record, member: str) -> Order:

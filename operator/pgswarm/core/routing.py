@@ -9,7 +9,7 @@ The rules, in the order in which they matter:
 1. Never below the *floor*: the highest term ordered, accepted by any member heard, or ever routed to. An order that a
    member accepted is of a record that was decided, so one such word is enough to know that a lower term is over.
 2. Within a term only the primary that the order (or our own earlier routing) names: a term has one primary.
-3. A primary counts as heard while its stream was alive within `HOLD_AFTER`; if its process is seen to be gone, not at
+3. A primary counts as heard while its stream was alive within `hold_after`; if its process is seen to be gone, not at
    all. Holding new connections early is cheap: a held connection is a pause, one sent into a dead node an error.
 4. Sessions are cut when they must not go on: at once when a newer term has another primary; and when the primary says
    itself that it does not serve while its postgres still runs (isolated or fenced: reads there grow stale), a moment
@@ -38,9 +38,8 @@ from pgswarm.core.orders import RouterOrder
 from pgswarm.core.reports import MemberReport, Postgres, Serving
 from pgswarm.core.sightings import Sighting
 
-HOLD_AFTER = 2.0
-"""Seconds of silence after which new connections are held: four heartbeats. Less than the operator's detection (3 s),
-so that connections under way into a dead node have come back to the gate before the switch cuts what is left there."""
+HOLD_AFTER, HOLD_LEAST = 2.0, 0.6
+"""Seconds of silence after which new connections are held: four heartbeats, and at least a little more than one."""
 
 CUT_SILENT = 10.0
 """Seconds of silence after which sessions are cut: a member's own isolation (5 s), and as much again."""
@@ -81,6 +80,8 @@ class View:
     """Since when writers are held; None while they are not."""
     vouched_at: float | None = None
     """When an operator said last that the primary of the order serves though we do not hear it."""
+    hold_after: float = HOLD_AFTER
+    """Seconds of silence after which writers are held, as `hold_after` has it."""
     sightings: tuple[Seen, ...]
     """One for each address where a member of this cluster may be; a member is known by its report alone."""
 
@@ -127,6 +128,18 @@ def route(view: View, now: float) -> RoutePlan:
     )
 
 
+def hold_after(detection: float) -> float:
+    """Seconds of silence after which new connections are held, where a member is lost after `detection` seconds of it.
+
+    Always less: connections under way into a dead node have come back to the gate by then, before the switch cuts what
+    is left there. Routers do not switch in the same millisecond, and whoever was cut at one of them and comes to
+    another is not to be sent to the old primary once more: a frozen node's kernel takes every connection, and a client
+    that goes on to its next host then may find a frozen router there, and wait as long as it has patience (measured
+    5.9 s instead of 0.9 with `detectionTimeout: 1s`, when this was 2 s whatever the document said).
+    """
+    return max(HOLD_LEAST, min(HOLD_AFTER, 2 / 3 * detection))
+
+
 def stands(plan: RoutePlan, before: View, then: float, view: View, now: float) -> bool:
     """Would `route` say again at `now` what it said of `before` at `then`? True only if that is plain to see.
 
@@ -135,7 +148,7 @@ def stands(plan: RoutePlan, before: View, then: float, view: View, now: float) -
     """
     if plan.write is None or view.order is not before.order or view.routed is not before.routed:
         return False
-    if len(view.sightings) != len(before.sightings):
+    if view.hold_after != before.hold_after or len(view.sightings) != len(before.sightings):
         return False
     members: set[str] = set()
     primaries = 0
@@ -147,7 +160,10 @@ def stands(plan: RoutePlan, before: View, then: float, view: View, now: float) -
             return False
         if report is None or was.heard_at is None or one.heard_at is None:
             continue
-        if (then - was.heard_at <= HOLD_AFTER) != (now - one.heard_at <= HOLD_AFTER) or report.member in members:
+        for limit in (view.hold_after, HOLD_AFTER):
+            if (then - was.heard_at <= limit) != (now - one.heard_at <= limit):
+                return False
+        if report.member in members:
             return False
         members.add(report.member)
         primaries += report.serving is Serving.PRIMARY
@@ -193,8 +209,9 @@ def _refusal(view: View, target: Target, seen: Seen, low: int, now: float) -> st
     """Why writers may not be sent to a member that serves; empty if they may."""
     if seen.is_gone:
         return f"the agent of {target.incarnation} is gone: {seen.why}"
-    if seen.silence(now) > HOLD_AFTER:
-        return f"{target.incarnation} has been silent for more than {HOLD_AFTER:g} s: {seen.why or 'stream idle'}"
+    if seen.silence(now) > view.hold_after:
+        limit = f"{view.hold_after:.2g} s"
+        return f"{target.incarnation} has been silent for more than {limit}: {seen.why or 'stream idle'}"
     if target.term < 1:
         return f"{target.incarnation} serves without ever having accepted an order"
     if target.term < low:

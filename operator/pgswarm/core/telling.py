@@ -64,7 +64,7 @@ def orders(world: World, record: Record, now: float) -> Plan:
         if seen is None or not sighting.connected:
             continue
         vouched = _vouched(world, record, sighting, now)
-        routed, digest = to_router(world.cluster, decided, contacts, vouched, seen.boot)
+        routed, digest = to_router(world.cluster, decided, document, contacts, vouched, seen.boot)
         told = world.told.get(f"router {router}")
         if not _knows(seen, record, told, digest, now, settled=True):
             steps.append(SendRouterOrder(router=router, message=routed, digest=digest, reason=record.reason))

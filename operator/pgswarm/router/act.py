@@ -18,7 +18,7 @@ from loguru import logger
 
 from pgswarm.core.orders import RouterOrder, RouterOrderMessage
 from pgswarm.core.reports import Problem, RouterReport
-from pgswarm.core.routing import RoutePlan, View, refuses, route
+from pgswarm.core.routing import HOLD_AFTER, RoutePlan, View, refuses, route
 from pgswarm.errors import Again
 from pgswarm.router import memory, table
 from pgswarm.router.find import Finder
@@ -50,6 +50,7 @@ class Router:
         self._uncut = False
         self._held_since: float | None = None
         self._vouched_at: float | None = None
+        self._hold_after = HOLD_AFTER
         self._verified_at = float("-inf")
         self._failing_since: float | None = None
         self._report = RouterReport(cluster=cluster, router=socket.gethostname(), boot=secrets.token_hex(8), sequence=0)
@@ -81,6 +82,7 @@ class Router:
             logger.info("order refused: {}", refusal)
             return refusal
         self._vouched_at = anyio.current_time() if message.vouched else None
+        self._hold_after = message.hold_after
         if message.vouched:
             self.wake()
         contacts = message.contacts or self._memory.contacts
@@ -125,6 +127,7 @@ class Router:
             routed=self._memory.routed,
             held_since=self._held_since,
             vouched_at=self._vouched_at,
+            hold_after=self._hold_after,
             sightings=finder.sightings,
         )
         plan = route(view, now)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pgswarm import wire
 from pgswarm.core.orders import RouterOrder, RouterOrderMessage
 from pgswarm.core.reports import MemberReport, RouterReport
-from pgswarm.core.routing import RoutePlan, Seen, Target, View, refuses, route, stands
+from pgswarm.core.routing import HOLD_AFTER, RoutePlan, Seen, Target, View, refuses, route, stands
 from pgswarm.core.sightings import Sighting
 from pgswarm.errors import Failure
 from pgswarm.ports.agents import PAUSE_FIRST, PAUSE_LAST, SILENCE
@@ -107,6 +107,7 @@ class Router:
         self._contacts: dict[str, str] = {}
         self._watches: dict[str, Watch] = {}
         self._held_since: float | None = None
+        self._hold_after = HOLD_AFTER
         self._woken = self._telling = False
         self._heeded: tuple[int, int] | None = None
         self._report = RouterReport(
@@ -143,7 +144,7 @@ class Router:
         if message.contacts:
             self._contacts = message.contacts
             self._meet()
-        self._order = order
+        self._order, self._hold_after = order, message.hold_after
         self.wake()
         answer(wire.Answer(accepted=True, reason="accepted", report=self._report))
 
@@ -182,7 +183,13 @@ class Router:
             for one in self._watches.values()
             if one.sighting.report is None or one.sighting.report.cluster == self.site.cluster
         )
-        view = View(order=self._order, routed=self._routed, held_since=self._held_since, sightings=sightings)
+        view = View(
+            order=self._order,
+            routed=self._routed,
+            held_since=self._held_since,
+            hold_after=self._hold_after,
+            sightings=sightings,
+        )
         if self.plan is not None and self._planned is not None and stands(self.plan, *self._planned, view, now):
             plan = self.plan
         else:

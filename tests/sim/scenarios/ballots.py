@@ -243,3 +243,19 @@ def a_short_silence(play: Play) -> None:
     play.faults.thaw("pg-1")
     play.rest()
     play.expect("nothing was decided", play.record.revision == revision)
+
+
+def a_frozen_node_and_a_short_detection(play: Play) -> None:
+    """Everything on the primary's node is frozen, and a member is lost after a second of silence. Its kernel goes on to
+    take connections, so every router holds new ones before anybody is elected: who is cut at one router and comes to
+    another, which switches a moment later, must not be sent to the frozen primary once more.
+    """
+    play.begin(members=3, operators=3, detection="1s", pace=0.1)
+    node = play.node("pg-1")
+    play.faults.freeze_node(node)
+    others = [router for router in play.site.routers if router.node != node]
+    play.until("every other router holds writers", lambda: all(one.write is None for one in others), within=1.0)
+    play.expect("nobody is elected yet", play.record.term == 1)
+    play.until("another serves", lambda: play.record.term == 2 and play.serves(play.primary), within=1.0)
+    play.faults.thaw_all()
+    play.rest()
