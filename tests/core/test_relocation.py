@@ -369,6 +369,16 @@ def test_two_that_are_gone_need_not_wait_for_each_other() -> None:
     assert written(retirement.ended(seen, of, NOW)).members == ("a", "c")
 
 
+def test_who_is_taken_out_of_the_document_and_gone_with_its_node_waits_for_nobody() -> None:
+    of = record("a", 1, sync="")
+    seen = away(of, 99.0, lost="bc")
+    named = seen.document.spec.model_dump(by_alias=True, exclude_unset=True)  # type: ignore[union-attr]
+    asked_ = document("ab", replaceAfter="60s", instances=named["instances"][:2])
+    assert written(retirement.ended(replace(seen, document=asked_, away={"id-c": 99.0}), of, NOW)).members == ("a", "b")
+    waits = retirement.ended(replace(seen, document=asked_, away={}), of, NOW)
+    assert "b must be counted first" in waits.waits[0]
+
+
 def test_with_required_claim_and_sync_do_without_the_only_standby_first() -> None:
     spec = {"durability": "required", "replaceAfter": "60s"}
     seen = replace(wanting(PAIR, lost="b", b="", of_spec=spec), away={"id-b": 99.0})

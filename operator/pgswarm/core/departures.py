@@ -23,7 +23,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pgswarm.core.record import Place, Record
-from pgswarm.core.relocation import relocations
+from pgswarm.core.relocation import is_gone_for_good, relocations
 from pgswarm.core.world import World
 
 
@@ -50,11 +50,10 @@ def departures(world: World, record: Record, now: float) -> tuple[Departure, ...
     if world.document is None or not world.stored or record.paused(world.wall) is not None:
         return ()
     wanted = {instance.name for instance in world.document.instances()}
-    found = [
-        Departure(place=place, reason="the document no longer names it")
-        for place in record.places
-        if place.member not in wanted
-    ]
+    found = []
+    for place in (one for one in record.places if one.member not in wanted):
+        gone = is_gone_for_good(world, record, place, now)
+        found.append(Departure(place=place, reason="the document no longer names it", given_up=gone, lost=gone))
     found += [
         Departure(place=one.place, reason=one.reason, comes_back=True, given_up=one.given_up, lost=one.lost)
         for one in relocations(world, record, now)

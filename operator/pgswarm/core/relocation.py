@@ -55,6 +55,13 @@ def hindered(world: World, record: Record, now: float) -> Plan:
     return Plan(waits=waits, again=5.0) if waits else NOTHING
 
 
+def is_gone_for_good(world: World, record: Record, place: Place, now: float) -> bool:
+    """Is there nothing of use at this place any more, whatever the document wants of its member?"""
+    if not isinstance(world.swarm, SwarmView):
+        return False
+    return isinstance(_gone_for_good(world, record, world.swarm, place, now), Relocation)
+
+
 def foreseen(document: PostgresCluster, record: Record) -> tuple[str, ...]:
     """What a person is told who is about to put this document into force: moves that will wait, by names alone."""
     if len(document.instances()) >= 3:
