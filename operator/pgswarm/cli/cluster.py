@@ -92,9 +92,7 @@ def _seen(cluster: str | None, secret_file: Path | None) -> list[Status]:
         return _known(cluster, secret_file)
     from pgswarm.core.status import Status
 
-    code, output = elsewhere.heard(["status", *([cluster] if cluster else []), "-o", "json"])
-    if code:
-        raise typer.Exit(code)
+    output = elsewhere.carried(["status", *([cluster] if cluster else []), "-o", "json"])
     return [Status.model_validate(one) for one in json.loads(output)]
 
 

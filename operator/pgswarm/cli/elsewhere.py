@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pgswarm.cli.failures import BadInput
-from pgswarm.errors import Refused
+from pgswarm.cli.failures import BAD_INPUT, BadInput
+from pgswarm.errors import Again, Refused
 
 if TYPE_CHECKING:
     from pgswarm.core.swarmview import Service, SwarmView
@@ -41,6 +41,21 @@ def carry(argv: Sequence[str], documents: Path | None = None) -> int:
     code, output = heard(argv, documents)
     sys.stdout.write(output)
     return code
+
+
+def carried(argv: Sequence[str]) -> str:
+    """The output alone, for who asks again and again. Raises Failure with the words of the verb that failed."""
+    import anyio
+
+    async def carrying() -> Outcome:
+        return await _carry(list(argv), None)
+
+    done = anyio.run(carrying)
+    if done.exit_code:
+        said = done.errors.strip().splitlines()
+        words = said[-1].removeprefix("pgswarm: ") if said else f"{argv[0]} ended with code {done.exit_code}"
+        raise BadInput(words) if done.exit_code == BAD_INPUT else Again(words)
+    return done.output
 
 
 def heard(argv: Sequence[str], documents: Path | None = None) -> tuple[int, str]:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from pgswarm.cli.failures import BadInput
 from pgswarm.errors import Failure
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ def watch(look: Callable[[], RenderableType], every: float) -> None:
         lines: list[RenderableType] = [Text(f"{time.strftime('%H:%M:%SZ', time.gmtime())}  Ctrl-C ends", style="dim")]
         try:
             seen = look()
+        except BadInput:
+            raise
         except Failure as failure:
             lines.append(Text(failure.reason, style=show.BAD))
         return Group(*lines, Text(), seen)

@@ -192,10 +192,7 @@ def _looks(told: Mapping[str, Any]) -> Looks:
 def _told(cluster: str | None, secret_file: Path | None) -> dict[str, Any]:
     """What the operator of this node has gathered. Raises Failure."""
     if elsewhere.is_needed(secret_file):
-        code, output = elsewhere.heard(["top", *([cluster] if cluster else []), "-o", "json"])
-        if code:
-            raise typer.Exit(code)
-        carried: dict[str, Any] = json.loads(output)
+        carried: dict[str, Any] = json.loads(elsewhere.carried(["top", *([cluster] if cluster else []), "-o", "json"]))
         return carried
     import anyio
 
