@@ -64,7 +64,7 @@ async def run(options: Options) -> None:
         )
         secret = read_secret(options.secret_file)
         listener = await door.listen("0.0.0.0", options.port)
-        answers = api.handlers(secret, house.report, lambda: status_of_house(house), farewell, _more(house, secret))
+        answers = api.handlers(secret, house.report, lambda: status_of_house(house), farewell, more(house, secret))
         tasks.start_soon(door.serve, listener, answers)
         tasks.start_soon(dashboard.run, house, partial(_switched, house), partial(activity.of_member, house, secret))
         tasks.start_soon(house.run)
@@ -85,7 +85,7 @@ async def _switched(house: House, cluster: str, to: str) -> Answered:
     )
 
 
-def _more(house: House, secret: str) -> dict[tuple[str, str], Handler]:
+def more(house: House, secret: str) -> dict[tuple[str, str], Handler]:
     """What an operator answers beside its heartbeat and its status."""
     wanted = scrape.token(os.environ)
 
