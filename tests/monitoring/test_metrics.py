@@ -96,7 +96,7 @@ def test_the_reference_says_what_is_exported() -> None:
     assert (ROOT / "docs" / "reference" / "metrics.md").read_text() == reference.text()
 
 
-def _expressions() -> list[tuple[str, str]]:
+def expressions() -> list[tuple[str, str]]:
     rules = yaml.safe_load((MONITORING / "alerts.yml").read_text())
     found = [(rule["alert"], rule["expr"]) for group in rules["groups"] for rule in group["rules"]]
     dashboard = json.loads((MONITORING / "dashboard.json").read_text())
@@ -106,7 +106,7 @@ def _expressions() -> list[tuple[str, str]]:
     return found
 
 
-@pytest.mark.parametrize(("title", "expression"), _expressions(), ids=lambda one: one[:40])
+@pytest.mark.parametrize(("title", "expression"), expressions(), ids=lambda one: one[:40])
 def test_every_name_in_dashboard_and_alerts_is_exported_with_the_labels_that_are_asked_for(
     title: str, expression: str
 ) -> None:

@@ -27,6 +27,8 @@ LEAST = 0.5
 
 def watch(look: Callable[[], RenderableType], every: float) -> None:
     """Draw what `look` gives, until Ctrl-C."""
+    import asyncio
+
     from rich.console import Group
     from rich.text import Text
 
@@ -51,7 +53,7 @@ def watch(look: Callable[[], RenderableType], every: float) -> None:
             _in_place(console, picture, every)
         else:
             _one_after_another(picture, every)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):  # the second where Ctrl-C meets a look that waits for an answer
         console.print(seen)
 
 
