@@ -21,6 +21,7 @@ from pgswarm.core import (
     routing,
     switchover,
     telling,
+    turns,
     wal,
 )
 from pgswarm.core import plan as plan_
@@ -35,6 +36,7 @@ from pgswarm.sim import acting, answering, founding, reigning
 from pgswarm.sim.ledger import Ledger
 from pgswarm.sim.mutants import Patch
 from pgswarm.sim.swarm import Swarm
+from pgswarm.sim.tuning import Tuning
 
 
 def nothing(*given: Any, **named: Any) -> Iterator[Any]:
@@ -380,3 +382,36 @@ def what_is_found_is_adopted(patch: Patch) -> None:
         return as_it_is(replace(world, document=document.model_copy(update={"spec": spec})), now)
 
     patch.put(bootstrap, "first_record", greedy)
+
+
+# Taking turns
+
+
+def nobody_is_waited_for_in_a_roll(patch: Patch) -> None:
+    patch.put(turns, "others_are_back", lambda world, record, member, now: "")
+
+
+def a_lowered_value_is_handed_over(patch: Patch) -> None:
+    patch.put(Tuning, "lowered", property(lambda self: ()))
+
+
+def a_standby_starts_with_less_than_its_log_asks_for(patch: Patch) -> None:
+    patch.put(Tuning, "_floored", lambda self, recovering: self._parameters())
+
+
+def a_restart_counts_as_a_loss(patch: Patch) -> None:
+    patch.put(Tuning, "is_restarting", property(lambda self: False))
+
+
+def the_only_standby_goes_without_a_word(patch: Patch) -> None:
+    patch.put(turns, "let_go", lambda world, record, now: None)
+
+
+def the_primary_is_changed_where_it_is(patch: Patch) -> None:
+    real = turns._turn_of
+
+    def in_place(*given: Any) -> Any:
+        turn = real(*given)
+        return turn and replace(turn, in_place=True)
+
+    patch.put(turns, "_turn_of", in_place)

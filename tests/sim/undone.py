@@ -29,6 +29,7 @@ from tests.sim.scenarios import (
     partition_heals,
     paused,
     reseeded,
+    rolls,
     swarm_as_it_is,
     switchovers,
     timelines,
@@ -296,6 +297,33 @@ UNDONE = (
         rule="a node that is unknown is not gone",
         undo=moves_undo.unknown_is_gone, scenario=moving_members.what_is_unknown_is_not_gone,
         shows="not: it is given another place",
+    ),
+    Undone(
+        rule="who is to be away waits until all others are back",
+        undo=undo.nobody_is_waited_for_in_a_roll, scenario=rolls.who_does_not_come_back_stops_the_roll,
+        shows="not: the primary goes",
+    ),
+    Undone(
+        rule="a primary that is to have less than its standbys may does not hand over",
+        undo=undo.a_lowered_value_is_handed_over, scenario=rolls.fewer_connections_than_a_standby_may_have,
+    ),
+    Undone(
+        rule="a standby starts with as much as its log asks for",
+        undo=undo.a_standby_starts_with_less_than_its_log_asks_for,
+        scenario=rolls.fewer_connections_than_a_standby_may_have,
+    ),
+    Undone(
+        rule="a primary that is being started anew is not lost",
+        undo=undo.a_restart_counts_as_a_loss, scenario=rolls.fewer_connections_than_a_standby_may_have,
+    ),
+    Undone(
+        rule="the only standby is let go before it is away",
+        undo=undo.the_only_standby_goes_without_a_word, scenario=rolls.the_only_standby_is_let_go_before_it_is_away,
+        shows="not within",
+    ),
+    Undone(
+        rule="the primary hands over before its service is changed",
+        undo=undo.the_primary_is_changed_where_it_is, scenario=rolls.an_image_goes_round,
     ),
     Undone(
         rule="silence counts after the detection time",

@@ -74,6 +74,13 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Restart:
+    """Stop, so that it is started anew as what it was: for parameters that are read at a start only."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settle:
     """Receive nothing more and find the end of the valid log."""
 
@@ -127,7 +134,22 @@ class Resume:
     reason: str
 
 
-Action = Rest | Create | Adopt | Start | Stop | Settle | Follow | Rewind | Clone | Promote | Assume | Resume | Jettison
+Action = (
+    Rest
+    | Create
+    | Adopt
+    | Start
+    | Stop
+    | Restart
+    | Settle
+    | Follow
+    | Rewind
+    | Clone
+    | Promote
+    | Assume
+    | Resume
+    | Jettison
+)
 
 
 LARGE = (Create, Adopt, Clone, Rewind, Promote)
@@ -139,7 +161,7 @@ def pause_after(action: Action, failures: int, asked: float, last: float = RETRY
     match action:
         case Create() | Adopt() | Clone() | Rewind() | Promote():
             return max(asked, growing(RETRY_FIRST, last, failures))
-        case Follow() | Start() | Stop() | Settle() | Assume() | Resume() | Jettison() | Rest():
+        case Follow() | Start() | Stop() | Restart() | Settle() | Assume() | Resume() | Jettison() | Rest():
             return min(RETRY_STEADY, max(0.05, asked))
         case _ as never:
             assert_never(never)

@@ -69,6 +69,8 @@ def health(world: World, record: Record, now: float) -> Health:
         return Health(lost=False, coming=True, reason=f"PostgreSQL of {name} is shutting down")
     if record.keeps_down(name) and report.postgres is Postgres.STOPPED:
         return Health(lost=True, coming=False, reason=str(record.fence(name)))
+    if report.restarting and since is not None and now - since < HANG_TIMEOUT:
+        return Health(lost=False, coming=True, reason=f"PostgreSQL of {name} is being started anew")
     if report.postgres in (Postgres.CRASHED, Postgres.STOPPED, Postgres.STOPPING):
         return Health(lost=True, coming=False, reason=f"PostgreSQL of {name} is {report.postgres.value}")
     if report.serving is Serving.PRIMARY:

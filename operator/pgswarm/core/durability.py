@@ -11,7 +11,7 @@ next is thought about (PROTOCOL, 'Moving claim and sync'):
 - one change of sync alters either k or one name, never both (C6).
 
 A member that is to leave (`departures`) or to be fenced (`fencing`) is let go as if it were gone, once another that
-shall stay is counted.
+shall stay is counted; and so is a standby that is about to be away for a moment (`turns`) if commits wait for it alone.
 
 With `required` the same, but a primary without a standby waits for a name that nobody bears, in place of going on
 alone: the claim may shrink to it, its sync never to nothing. With `async` nobody is waited for at all (`granting`).
@@ -23,14 +23,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pgswarm.core import granting
-from pgswarm.core.claim import Claim, Incarnation, Sync, application_name, incarnation, member_of
+from pgswarm.core import granting, turns
+from pgswarm.core.claim import Claim, Incarnation, Sync, incarnation, member_of
 from pgswarm.core.departures import departures
 from pgswarm.core.disk import Room
 from pgswarm.core.record import Record
-from pgswarm.core.reports import REPLIED, MemberReport, Role, Walsender
+from pgswarm.core.reports import REPLIED, MemberReport, Role
 from pgswarm.core.spec import PostgresCluster
 from pgswarm.core.steps import NOTHING, Plan, WriteRecord
+from pgswarm.core.streams import standbys, stream
 from pgswarm.core.world import World
 
 ABSENCE = 1.0
@@ -62,7 +63,7 @@ def moves(world: World, record: Record, now: float) -> Plan:
         return NOTHING
     if primary.heeded is None or primary.heeded[0] != record.term:
         return NOTHING
-    leaves = let_go(world, record, now)
+    leaves = let_go(world, record, now) or turns.let_go(world, record, now)
     streaming = [
         name
         for name in standbys(world, record, primary, now)
@@ -77,28 +78,6 @@ def moves(world: World, record: Record, now: float) -> Plan:
         if member_of(name) == leaves or _is_lost(world, record, primary, name, now)
     ]
     return (_from_one if record.claim.r == 1 else _from_two)(world, record, primary, streaming, lost, now)
-
-
-def standbys(world: World, record: Record, primary: MemberReport, now: float) -> tuple[Incarnation, ...]:
-    """Incarnations that stream from this primary in this term and obey this record's term, in document order."""
-    healthy = []
-    for member in record.members:
-        report = world.present(member, now)
-        if report is None or report.incarnation is None or report.incarnation == record.primary:
-            continue
-        stream = _stream(primary, report.incarnation, record.term)
-        if (
-            record.is_held_by(report, report.incarnation)
-            and report.role is Role.STANDBY
-            and report.heeded is not None
-            and report.heeded[0] == record.term
-            and report.promised == record.term
-            and stream is not None
-            and stream.state == "streaming"
-            and report.room is not Room.SPENT  # it is about to receive nothing
-        ):
-            healthy.append(report.incarnation)
-    return tuple(healthy)
 
 
 def let_go(world: World, record: Record, now: float) -> str | None:
@@ -235,7 +214,7 @@ def _unproved(world: World, record: Record, primary: MemberReport, claim: Claim)
     flushed = [
         name
         for name in record.sync.names
-        if (stream := _stream(primary, name, record.term)) is not None and stream.flush >= force.since
+        if (sent := stream(primary, name, record.term)) is not None and sent.flush >= force.since
     ]
     if len(flushed) < claim.r - 1:
         return f"no standby has flushed everything from before the setting came into force on {record.primary_member}"
@@ -272,9 +251,9 @@ def _is_heard_of(world: World, record: Record, primary: MemberReport, name: Inca
     on, and could not promise if it were needed. Nor does the other operator's word hold for ever: it may have been
     its last.
     """
-    stream, called_at = _stream(primary, name, record.term), world.called_at.get(name)
+    sent, called_at = stream(primary, name, record.term), world.called_at.get(name)
     said_at, sighting = world.members[record.primary_member].heard_at, world.members.get(member_of(name))
-    if stream is None or not stream.replied or not primary.answers or said_at is None or called_at is None:
+    if sent is None or not sent.replied or not primary.answers or said_at is None or called_at is None:
         return False
     if now - called_at > CALLED:
         return False
@@ -286,11 +265,6 @@ def _is_renewed(world: World, record: Record, name: Incarnation, now: float) -> 
     """Does its member say that this data directory is no more? It can be made anew only once it is not counted."""
     report = world.present(member_of(name), now)
     return report is not None and not record.is_held_by(report, name)
-
-
-def _stream(primary: MemberReport, name: Incarnation, term: int) -> Walsender | None:
-    wanted = application_name(name, term)
-    return next((row for row in primary.walsenders if row.name == wanted), None)
 
 
 def _write(record: Record, reason: str, **changes: object) -> Plan:
@@ -307,7 +281,9 @@ def _gone(world: World, record: Record, lost: Iterable[Incarnation], now: float)
 
 def _why_let_go(world: World, record: Record, now: float) -> dict[str, str]:
     """Members that are done without because somebody wants it so, and what becomes of them."""
-    out = {fence.member: "is to be fenced" for fence in record.fences}
+    away = turns.let_go(world, record, now)
+    out = {away: "is about to be restarted"} if away is not None and world.present(away, now) is not None else {}
+    out |= {fence.member: "is to be fenced" for fence in record.fences}
     if record.wish is not None and record.wish.kind == "reseed" and record.wish.to is not None:
         out[record.wish.to] = "is to be made anew"
     return {**out, **{one.member: "is to leave" for one in departures(world, record, now)}}

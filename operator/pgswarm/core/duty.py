@@ -30,6 +30,7 @@ from pgswarm.core.actions import Follow as Follow
 from pgswarm.core.actions import Jettison as Jettison
 from pgswarm.core.actions import Promote as Promote
 from pgswarm.core.actions import Rest as Rest
+from pgswarm.core.actions import Restart as Restart
 from pgswarm.core.actions import Resume as Resume
 from pgswarm.core.actions import Rewind as Rewind
 from pgswarm.core.actions import Settle as Settle
@@ -88,6 +89,7 @@ class Facts:
     trouble: Trouble = Trouble.NONE
     follow_failures: int = 0
     streamed_at: float | None = None  # when a stream was seen last, or was begun; None: not by this agent
+    restart: str = ""  # why the postgres that runs is to be started anew; empty if it is not
     crashes: int = 0  # in a row, without a quiet minute between
     ended_at: float = 0.0  # when postgres ended last
     room: Room = Room.AMPLE  # on the volume
@@ -112,9 +114,10 @@ def duty(facts: Facts, now: float) -> Action:
                 return Rest(reason="PostgreSQL is stopping")
             if order.reseed is not None and order.reseed == memory.incarnation and facts.heeded:
                 return _be_made_anew(facts, order)
-            if order.role == "standby":
-                return _be_standby(facts, order, now)
-            return _be_primary(facts, order, now)
+            action = (_be_standby if order.role == "standby" else _be_primary)(facts, order, now)
+            if isinstance(action, Rest) and facts.restart and facts.postgres is Postgres.RUNNING:
+                return Restart(reason=facts.restart)  # it is what it shall be, so it will be so again
+            return action
         case _ as never:
             assert_never(never)
 
@@ -343,7 +346,7 @@ def _be_primary(facts: Facts, order: Order, now: float) -> Action:
         case Postgres.STOPPED | Postgres.CRASHED:
             at = restart_at(facts, patience=SUCCESSION if order.sync.k else 0.0)
             if at > now:
-                return Rest(reason=f"PostgreSQL crashed {_times(facts.crashes)}: pause before a restart", until=at)
+                return Rest(reason=f"PostgreSQL crashed {facts.crashes} time(s): pause before a restart", until=at)
             if (without := room_first(facts.room, has_ballast=facts.ballast)) is not None:
                 return without
             if in_place:
@@ -394,7 +397,3 @@ def _needs_reseed(order: Order, why: str) -> Rest:
         "not re-seeded until the record names it no more"
     )
     return Rest(reason=text, problem=Problem(code="needs-reseed", text=text))
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times"

@@ -30,6 +30,7 @@ from pgswarm.core import durability, granting, switchover
 from pgswarm.core.claim import member_of
 from pgswarm.core.record import Record
 from pgswarm.core.steps import Plan
+from pgswarm.core.streams import standbys
 from pgswarm.core.wish import Fence, Wish
 from pgswarm.core.world import World
 
@@ -97,7 +98,7 @@ def _role(world: World, record: Record, member: str, now: float) -> tuple[tuple[
         why = switchover.refused(world, record, Wish(id="", kind="switchover", term=1, until=world.wall), own, now)
     if why:
         return (f"{member} is primary, and nobody can follow: NOBODY SERVES until it is undone",), why
-    streaming = durability.standbys(world, record, own, now) if own is not None else ()
+    streaming = standbys(world, record, own, now) if own is not None else ()
     heirs = [member_of(name) for name in streaming if record.fence(member_of(name)) is None]
     return (f"{member} is primary: {' or '.join(heirs)} takes over first, and open sessions end",), ""
 

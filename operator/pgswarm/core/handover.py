@@ -15,11 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pgswarm.core import disk, durability, switchover
+from pgswarm.core import disk, switchover
 from pgswarm.core.departures import departures
 from pgswarm.core.disk import Room
 from pgswarm.core.record import Record
 from pgswarm.core.steps import NOTHING, Plan, WriteRecord
+from pgswarm.core.streams import standbys
 from pgswarm.core.wish import Wish
 from pgswarm.core.world import Unknown, World
 
@@ -39,7 +40,7 @@ def begun(world: World, record: Record, now: float) -> Plan:
     leaving = {one.member for one in departures(world, record, now)}
     own = world.present(record.primary_member, now)
     comes_back = any(one.member == record.primary_member and one.comes_back for one in departures(world, record, now))
-    if comes_back and own is not None and len(durability.standbys(world, record, own, now)) < 2:
+    if comes_back and own is not None and len(standbys(world, record, own, now)) < 2:
         return Plan(waits=(f"{why}, once two others stream from it",), again=1.0)
     heirs = [
         name

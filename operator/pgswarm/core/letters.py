@@ -42,6 +42,7 @@ def to_member(
     boot: str,
     *,
     adopt: bool,
+    restart: str = "",
 ) -> tuple[OrderMessage, str]:
     """The letter to one member, and its digest for this process of its agent."""
     message = OrderMessage(
@@ -50,6 +51,7 @@ def to_member(
             contacts={name: address for name, address in contacts if name != member},
             settings=settings_of(document)[0],
             adopt=adopt,
+            restart=restart,
         ),
     )
     return message, _digest(boot, message.model_dump_json())

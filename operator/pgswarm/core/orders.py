@@ -111,6 +111,9 @@ class Circumstances(Message):
     adopt: bool = Field(
         default=True, description="take the settings; else only try them, for somebody there has not done so yet"
     )
+    restart: str = Field(
+        default="", description="the PostgreSQL (a report's `postmaster`) that shall be stopped and started anew"
+    )
 
 
 class OrderMessage(Message):

@@ -19,6 +19,7 @@ from the record as it is and never wait for what it will be.
     fences       which have not taken effect yet, and why
     reseed       a person wants a member's data made anew: once nobody counts on it
     restart      a person wants members restarted: one at a time, the primary last
+    rolling      settings or services want every member to begin anew: the primary hands over last
     appointment  the time has come for a switchover: it is wished for
     handover     a primary that has to go, or whose node is drained: another one is wished for
     switchover   the primary is well, and another is wished for
@@ -50,6 +51,7 @@ from pgswarm.core import (
     reseeding,
     restarting,
     retirement,
+    rolling,
     switchover,
     telling,
     upkeep,
@@ -141,6 +143,7 @@ def _record_rules(world: World, record: Record, now: float) -> Plan:
         fencing.pending,
         reseeding.begun,
         restarting.begun,
+        rolling.begun,
         appointments.due,
         handover.begun,
         switchover.begun,

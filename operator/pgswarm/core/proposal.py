@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
-from pgswarm.core import ballot, durability, loss, reseeding, restarting, switchover
+from pgswarm.core import ballot, loss, reseeding, restarting, switchover
 from pgswarm.core.claim import application_name, member_of
 from pgswarm.core.record import Record
+from pgswarm.core.streams import standbys
 from pgswarm.core.wish import Restart, Wish
 from pgswarm.core.world import World
 
@@ -82,7 +83,7 @@ def _switchover(world: World, record: Record, wish: Wish, now: float) -> tuple[t
         return (), f"{world.gone(name, now)}; a primary that cannot be asked is succeeded by `pgswarm failover`"
     if refusal := switchover.refused(world, record, wish, primary, now):
         return (), refusal
-    streaming = [n for n in durability.standbys(world, record, primary, now) if wish.to in (None, member_of(n))]
+    streaming = [n for n in standbys(world, record, primary, now) if wish.to in (None, member_of(n))]
     heir = min(streaming, key=lambda one: switchover.preference(world, record, member_of(one)))
     stream = next((row for row in primary.walsenders if row.name == application_name(heir, record.term)), None)
     end = primary.position.lsn if primary.position else 0
@@ -123,7 +124,7 @@ def _restart(world: World, record: Record, restarts: Mapping[str, Restart], now:
         lines.append("each begins once the one before is back in the claim")
     if name in restarts:
         primary = world.present(name, now)
-        can = primary is not None and durability.standbys(world, record, primary, now)
+        can = primary is not None and standbys(world, record, primary, now)
         how = "hands over first, and open sessions end" if can else "has no successor: writers wait meanwhile"
         lines.append(f"{'last ' if others else ''}{name} ({_node(world, record, name)}) is restarted; it {how}")
     if others and record.claim.r > 1 and len(record.claim.members) == record.claim.r:

@@ -196,7 +196,16 @@ class MemberReport(Message):
     progress: Progress | None = None
     problem: Problem | None = None
     kept: tuple[Kept, ...] = Field(default=(), description="diverged log that lies aside on the volume, oldest first")
+    postmaster: str = Field(default="", description="the PostgreSQL that runs: another word after each start of it")
     pending_restart: tuple[str, ...] = Field(default=(), description="parameters that wait for a restart")
+    lowered: tuple[str, ...] = Field(
+        default=(),
+        description="those of them that a primary is to have less of, while its standbys may not have less than it",
+    )
+    unsure: bool = Field(
+        default=False, description="settings were taken a moment ago: what they leave waiting is not known yet"
+    )
+    restarting: bool = Field(default=False, description="it was told to start its PostgreSQL anew, and is about it")
     settings_digest: str = Field(default="", description="of the settings that are in effect")
     tried: str = Field(default="", description="digest of the newest settings that PostgreSQL would take here")
     version: str = Field(default="", description="PostgreSQL's version, such as 17.6")

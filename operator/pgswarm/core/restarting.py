@@ -19,10 +19,10 @@ import copy
 
 from pgswarm import settings
 from pgswarm.core import granting
-from pgswarm.core.durability import standbys
 from pgswarm.core.record import Record
 from pgswarm.core.reports import Serving
 from pgswarm.core.steps import NOTHING, EnsureService, Plan, WriteRecord
+from pgswarm.core.streams import standbys
 from pgswarm.core.swarmview import Service, SwarmView
 from pgswarm.core.wish import Restart, Wish
 from pgswarm.core.world import Unknown, World

@@ -21,10 +21,10 @@ from __future__ import annotations
 
 from pgswarm.core.claim import Incarnation, application_name, member_of
 from pgswarm.core.disk import Room, told
-from pgswarm.core.durability import standbys
 from pgswarm.core.record import Record
 from pgswarm.core.reports import MemberReport, Postgres, Serving
 from pgswarm.core.steps import NOTHING, AskPromise, Plan, WriteRecord
+from pgswarm.core.streams import standbys
 from pgswarm.core.wish import Wish
 from pgswarm.core.world import World
 

@@ -8,7 +8,7 @@ be. Before this: `plan` has read the record and found nobody with a newer one. A
 
 from __future__ import annotations
 
-from pgswarm.core import rollout
+from pgswarm.core import rollout, turns
 from pgswarm.core.base import Same
 from pgswarm.core.letters import settings_of, to_member, to_router
 from pgswarm.core.orders import contacts_of
@@ -36,6 +36,7 @@ def orders(world: World, record: Record, now: float) -> Plan:
     contacts = tuple(contacts_of(world.addresses).items())
     settings_digest = settings_of(document)[1]
     adopt = rollout.may_adopt(world, record, settings_digest, now)
+    next_up, postmaster = turns.told_to_restart(world, record, now)
     steps: list[SendOrder | SendRouterOrder] = []
     waits: list[str] = []
     # The primary's comes first: after a ballot, writers wait for it, and for nobody else's.
@@ -45,11 +46,14 @@ def orders(world: World, record: Record, now: float) -> Plan:
             if member != record.primary_member and not (record.maintained(member) or record.fence(member)):
                 waits.append(world.gone(member, now) or f"{member} is not there")
             continue
-        message, digest = to_member(world.cluster, decided, document, contacts, member, report.boot, adopt=adopt)
+        again = postmaster if member == next_up else ""
+        message, digest = to_member(
+            world.cluster, decided, document, contacts, member, report.boot, adopt=adopt, restart=again
+        )
         told = world.told.get(member)
         # A standby without a stream may lack nothing but an address that another operator did not live to tell.
         lost = member != record.primary_member and report.upstream is None
-        settled = report.settings_digest in ("", settings_digest) and not lost
+        settled = report.settings_digest in ("", settings_digest) and not lost and not again
         refused_lately = told is not None and not told.accepted and now - told.at < REFUSED_PAUSE
         if told is not None and told.digest == digest and refused_lately:
             waits.append(f"{member} refuses: {told.reason}")

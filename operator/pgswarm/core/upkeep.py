@@ -1,16 +1,16 @@
 """Networks, secrets and services exist, and are as the document wants them.
 
 What is missing is made, and what differs is put back, by whom it may have been changed; but a change of a service
-restarts its task, so members go one at a time, only while all others are there, and the primary goes last. A listing
-that failed plans nothing. Services of members that have left are removed (`retirement`). The document is right before
-the record exists, and follows it afterwards: where a member lives is in the record. What the services shall look like
-is `render/services`; `loop/observe` compares.
+restarts its task, so a member that is there waits for its turn (`turns`): one at a time, each back in the claim before
+the next, the primary last and only once it has handed over. A listing that failed plans nothing. Services of members
+that have left are removed (`retirement`). The document is right before the record exists, and follows it afterwards:
+where a member lives is in the record. What the services shall look like is `render/services`; `loop/observe` compares.
 """
 
 from __future__ import annotations
 
 from pgswarm import settings
-from pgswarm.core import retirement
+from pgswarm.core import retirement, turns
 from pgswarm.core.record import Record
 from pgswarm.core.spec import PostgresCluster
 from pgswarm.core.steps import NOTHING, EnsureNetwork, EnsureSecret, EnsureService, Plan
@@ -103,6 +103,10 @@ def _unsafe_now(world: World, record: Record | None, wanted: Wanted, now: float)
     if record is None:
         return None
     is_away = world.present(wanted.member, now) is None
+    if turns.has_to_go(world, record, wanted.member, now) and (turn := turns.next_up(world, record, now)) is not None:
+        if turn.member != wanted.member:
+            return f"its turn is after {turn.member}"
+        return turns.may_go(world, record, turn, now) or None
     if is_away and not _runs(world, wanted):
         return None  # nothing is stopped by changing it, and perhaps that is what mends it
     others = [one for one in world.wanted.values() if one.member not in (None, wanted.member)]

@@ -50,6 +50,7 @@ class Wanted:
     exists: bool
     differences: tuple[str, ...] = ()
     foreign: str = ""  # why a service of this name is not ours; empty if it is
+    ends: str = ""  # the difference whose putting right ends its task; empty if none does
     trouble: str = ""  # why its task does not run, in words
     beside: tuple[str, ...] = ()  # services of others that hold what it needs, and how to end each
 

@@ -192,11 +192,11 @@ class Whole:
         row = self.stage.docker("ps", "-q", "--no-trunc", "--filter", f"id={container.id}", node=container.node)
         return bool(row.strip())
 
-    def sql(self, text: str, database: str = "postgres") -> str:
-        """As superuser, on the primary."""
-        found = self.stage.container(self.service(self.primary()))
+    def sql(self, text: str, database: str = "postgres", member: str = "") -> str:
+        """As superuser, on the primary or on another member."""
+        found = self.stage.container(self.service(member or self.primary()))
         socket = f"$(dirname $(find {VOLUME_PATH} /tmp /run -name '.s.PGSQL.5432' 2>/dev/null | head -1))"
-        return self.within(found, f'psql -qAt -h {socket} -d {database} -c "{text}"')
+        return self.within(found, f'psql -qAt -h {socket} -d {database} -c "{text}"').strip()
 
     @contextmanager
     def writing(self) -> Iterator[Writing]:

@@ -370,14 +370,8 @@ def _compared(cluster: str, member: str | None, spec: dict[str, Any], swarm: Swa
     differences = drift.drift(service, spec)
     if differences and drift.was_edited(service, spec):
         differences = (f"changed by hand: {differences[0]}", *differences[1:])
-    return Wanted(
-        name=name,
-        spec=spec,
-        member=member,
-        exists=True,
-        differences=differences,
-        trouble=swarm.trouble(service) or "",
-    )
+    ends, trouble = drift.ends(service, spec), swarm.trouble(service) or ""
+    return Wanted(name=name, spec=spec, member=member, exists=True, differences=differences, ends=ends, trouble=trouble)
 
 
 def _pinned(reference: str, service: Service | None) -> tuple[str, str]:

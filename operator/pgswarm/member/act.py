@@ -32,6 +32,7 @@ from pgswarm.member import (
     disk,
     grant,
     reign,
+    restart,
     settle,
     sql,
     state,
@@ -70,6 +71,8 @@ async def perform(agent: Agent, action: duty.Action) -> None:
             was_primary = agent.postmaster.began is duty.Begin.PRIMARY or agent.ascended
             await agent.postmaster.stop()
             agent.closed = was_primary
+        case duty.Restart():
+            await restart.perform(agent)
         case duty.Settle():
             await _settle(agent)
         case duty.Follow():
@@ -142,7 +145,8 @@ async def _start(agent: Agent, begin: duty.Begin) -> None:
         )
     await tuning.prepare(agent)
     disk.prepare(agent)
-    agent.pending_restart = ()
+    agent.tuning.pending = agent.tuning.lowered = ()
+    agent.files.set_floors({} if begin is duty.Begin.PRIMARY else restart.floors(control))
     if begin is duty.Begin.PRIMARY:
         for name in ("standby.signal", "recovery.signal"):
             (config.pgdata / name).unlink(missing_ok=True)

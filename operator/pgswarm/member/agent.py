@@ -92,7 +92,6 @@ class Agent:
         self.hearing = Hearing()
         self.ending = self.checkpoint_owed = False
         self.version, self.seal = version, seal
-        self.pending_restart: tuple[str, ...] = ()
         self.problems: dict[str, Problem] = {}
         self.observer, self.neighbours = Observer(config), neighbours.Neighbours(config)
         self.slots: tuple[str, ...] = ()

@@ -26,7 +26,8 @@ SELECT here.recovery,
        pg_last_wal_replay_lsn()::text,
        extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8,
        receiver.status, receiver.received_tli, receiver.flushed_lsn::text,
-       current_setting('synchronous_standby_names')
+       current_setting('synchronous_standby_names'),
+       here.recovery AND pg_get_wal_replay_pause_state() = 'paused'
   FROM (SELECT pg_is_in_recovery() AS recovery) AS here
   LEFT JOIN pg_stat_wal_receiver AS receiver ON true
 """
@@ -37,7 +38,9 @@ SELECT application_name, coalesce(state, ''), flush_lsn::text, replay_lsn::text,
   FROM pg_stat_replication WHERE state IS DISTINCT FROM 'backup' ORDER BY application_name, pid
 """
 
-_PENDING: LiteralString = "SELECT name FROM pg_settings WHERE pending_restart ORDER BY name"
+_PENDING: LiteralString = "SELECT name, setting FROM pg_settings WHERE pending_restart ORDER BY name"
+_LOADED: LiteralString = "SELECT extract(epoch FROM pg_conf_load_time())::float8"
+_SETTINGS: LiteralString = "SELECT name, setting::bigint FROM pg_settings WHERE name = ANY (%s)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +55,7 @@ class Sight:
     replay: int = 0
     behind: float | None = None
     streaming: bool = False
+    paused: bool = False  # a standby's replay stands still until it is let go on
     sync: str = ""  # what commits wait for, as PostgreSQL has it
     walsenders: tuple[Walsender, ...] = ()
     replies: tuple[float, ...] = ()
@@ -69,7 +73,7 @@ class Observer:
     async def look(self) -> Sight:
         """What it says now. Raises Again if it says nothing."""
         [row], rows = await self._ask((_LOOK, ()), (_SENDERS, ()))
-        recovery, insert, file, receive, replay, behind, status, received_tli, flushed, sync = row
+        recovery, insert, file, receive, replay, behind, status, received_tli, flushed, sync, paused = row
         received = lsn(flushed) or lsn(receive)
         return Sight(
             at=anyio.current_time(),
@@ -81,6 +85,7 @@ class Observer:
             behind=None if not recovery else 0.0 if received and received <= lsn(replay) else behind,
             streaming=status == "streaming",
             sync=sync,
+            paused=bool(paused),
             walsenders=tuple(
                 Walsender(name=name, state=state, flush=lsn(flush), replay=lsn(replayed))
                 for name, state, flush, replayed, _ in rows
@@ -88,10 +93,15 @@ class Observer:
             replies=tuple(reply for *_, reply in rows),
         )
 
-    async def pending_restart(self) -> tuple[str, ...]:
-        """Parameters that wait for a restart."""
-        [rows] = await self._ask((_PENDING, ()))
-        return tuple(row[0] for row in rows)
+    async def pending_restart(self) -> tuple[tuple[tuple[str, str], ...], float]:
+        """Parameters that wait for a restart, with what PostgreSQL runs with; and when it read its configuration."""
+        [[loaded], rows] = await self._ask((_LOADED, ()), (_PENDING, ()))
+        return tuple((name, setting) for name, setting in rows), loaded[0]
+
+    async def settings(self, names: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
+        """What these numbers are."""
+        [rows] = await self._ask((_SETTINGS, [list(names)]))
+        return tuple((name, setting) for name, setting in rows)
 
     async def ask(self, query: LiteralString, arguments: Sequence[Any] = ()) -> list[sql.Row]:
         """The rows of one more light statement. Raises Again if it fails."""

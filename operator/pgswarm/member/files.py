@@ -8,6 +8,7 @@ be noticed only at the next start, which might be in the middle of a failover.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -107,6 +108,19 @@ class Files:
     def candidate(self, settings: Settings) -> render.Configuration:
         """The configuration with these settings, to be tried."""
         return replace(self._wanted, parameters=dict(settings.parameters))
+
+    @property
+    def is_floored(self) -> bool:
+        return render.is_floored(self._wanted)
+
+    def demanded(self) -> dict[str, int]:
+        """What the document and the defaults ask for of the parameters that hot standby compares."""
+        return render.demanded(self._wanted)
+
+    def set_floors(self, floors: Mapping[str, int]) -> bool:
+        """Have at least this much from the next writing on; is that a change of what is to be written?"""
+        before, self._wanted = self._wanted, replace(self._wanted, floors=dict(floors))
+        return render.configuration(before) != render.configuration(self._wanted)
 
     def take(self, settings: Settings) -> None:
         """Have these settings from the next writing on; they were tried before."""

@@ -70,11 +70,9 @@ async def make_ready(agent: Agent, cluster: str, term: int) -> MemberReport:
     agent.readying = True
     agent.notify()
     try:
-        took = await _checkpoints(agent)
+        await checkpoints(agent)
     finally:
         agent.readying = False
-    if took > SHORT:
-        raise Refused(f"checkpoints take longer than {PATIENCE:.0f} s here: a shutdown would, too")
     if agent.reigns() is None or agent.memory.promised >= term:
         raise Refused("the reign has ended meanwhile")
     logger.info("ready to hand over to term {} after {:.0f} ms", term, (anyio.current_time() - began) * 1000)
@@ -133,8 +131,8 @@ def _is_over(agent: Agent) -> bool:
     return order.role != "primary" or agent.postmaster.state in (Postgres.STOPPED, Postgres.CRASHED)
 
 
-async def _checkpoints(agent: Agent) -> float:
-    """Checkpoint until one is short; the seconds that the last one took."""
+async def checkpoints(agent: Agent) -> None:
+    """Checkpoint until one is short. Raises Refused if none is."""
     took = PATIENCE
     with anyio.move_on_after(PATIENCE):
         while took > SHORT:
@@ -144,7 +142,8 @@ async def _checkpoints(agent: Agent) -> float:
             except Again as exc:
                 raise Refused(exc.reason) from exc
             took = anyio.current_time() - at
-    return took
+    if took > SHORT:
+        raise Refused(f"checkpoints take longer than {PATIENCE:.0f} s here: a shutdown would, too")
 
 
 def is_greeting(pid: int) -> bool:

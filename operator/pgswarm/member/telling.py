@@ -12,6 +12,7 @@ from pgswarm.core import duty
 from pgswarm.core.claim import member_of
 from pgswarm.core.disk import LEAST_HELD, roughly
 from pgswarm.core.reports import MemberReport, Postgres, Role, Serving
+from pgswarm.member import restart
 from pgswarm.member.deadman import boottime
 
 if TYPE_CHECKING:
@@ -86,7 +87,11 @@ def report(agent: Agent, now: float, sequence: int) -> MemberReport:
         progress=agent.progress,
         problem=next(iter(agent.problems.values()), None),
         kept=agent.kept,
-        pending_restart=agent.pending_restart,
+        postmaster=restart.postmaster(agent),
+        pending_restart=agent.tuning.pending,
+        lowered=agent.tuning.lowered,
+        unsure=restart.is_unsure(agent, now),
+        restarting=restart.is_under_way(agent, now),
         settings_digest=agent.files.digest,
         tried=agent.tuning.passed,
         version=agent.version,
@@ -122,6 +127,7 @@ def facts(agent: Agent) -> duty.Facts:
         trouble=postmaster.trouble,
         follow_failures=agent.follow_failures,
         streamed_at=_streamed_at(agent),
+        restart=restart.wanted(agent),
         crashes=postmaster.crashes,
         ended_at=postmaster.ended_at,
         room=agent.disk.room,

@@ -10,15 +10,16 @@ Before this: `watching` looks at what has been heard. After it: `files` as they 
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
 from loguru import logger
 
-from pgswarm.core.reports import Data
+from pgswarm.core.reports import Data, Role
 from pgswarm.errors import Again, Failure
-from pgswarm.member import trial
+from pgswarm.member import restart, tools, trial
 
 if TYPE_CHECKING:
     from pgswarm.core.orders import Settings
@@ -40,6 +41,17 @@ class Tuning:
     trying: bool = False
     not_before: float = 0.0
     eager_until: float = 0.0
+    reloaded_at: float = 0.0  # wall clock: when PostgreSQL was told to read them, until it is known to have done so
+    pending: tuple[str, ...] = ()  # parameters that wait for a restart of PostgreSQL
+    lowered: tuple[str, ...] = ()  # those of them of which a standby may not have less than this primary
+    short: str = ""  # the postmaster that has less than its log asks for (`restart`)
+    restarted: str = ""  # the postmaster that was stopped last to be started anew
+    restarted_at: float = 0.0
+
+    def be_eager(self) -> None:
+        """PostgreSQL is told to read its configuration again."""
+        self.reloaded_at = time.time()
+        self.eager_until = anyio.current_time() + EAGER
 
 
 def glance(agent: Agent) -> None:
@@ -82,6 +94,8 @@ async def _consider(agent: Agent) -> None:
 
 async def _try(agent: Agent, settings: Settings) -> None:
     began = anyio.current_time()
+    if agent.role is not Role.PRIMARY:
+        agent.files.set_floors(restart.floors(await tools.control_data(agent.config)))
     words = await trial.objections(agent.config, agent.files.candidate(settings), settings.hba)
     took = (anyio.current_time() - began) * 1000
     if words:
@@ -103,10 +117,10 @@ async def _take(agent: Agent, settings: Settings) -> None:
         await agent.remember(settings=settings)
     except OSError as exc:
         raise Again(f"cannot remember the settings: {exc.strerror}") from exc
+    agent.tuning.be_eager()
     agent.files.take(settings)
     agent.files.rewrite()
     agent.postmaster.reload()
-    agent.tuning.eager_until = anyio.current_time() + EAGER
     logger.info("settings {} are in effect, as far as that needs no restart", settings.digest)
     agent.publish()
 

@@ -16,7 +16,7 @@ from pgswarm.core import duty
 from pgswarm.core.reports import Postgres, Problem, Progress, Role
 from pgswarm.core.wal import Position
 from pgswarm.errors import Again
-from pgswarm.member import reign, tuning
+from pgswarm.member import reign, restart, tuning
 from pgswarm.member.facts import Sight
 
 if TYPE_CHECKING:
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 LOOK_BUSY, LOOK_REST = 0.15, 0.5
 """Seconds between two looks while something changes, and at rest."""
 
-PENDING_EVERY = 20
-"""Looks between two questions for parameters that wait for a restart."""
+PENDING_EVERY, FLOORED_EVERY = 20, 4
+"""Looks between two questions for parameters that wait for a restart; and while a standby has more of something than
+the document says."""
 
 SLOW_START = 1.0
 """Seconds of starting after which it is told as recovery."""
@@ -43,8 +44,9 @@ async def watch(agent: Agent) -> None:
         tuning.glance(agent)
         if agent.postmaster.state is Postgres.RUNNING:
             eager = anyio.current_time() < agent.tuning.eager_until
+            every = FLOORED_EVERY if agent.files.is_floored else PENDING_EVERY
             try:
-                await look(agent, settings_too=eager or turn % PENDING_EVERY == 0)
+                await look(agent, settings_too=eager or turn % every == 0)
             except Again as exc:
                 logger.debug("{}", exc)
             except Exception as exc:  # a bug here must not end the agent, and PostgreSQL with it
@@ -79,7 +81,9 @@ async def look(agent: Agent, *, settings_too: bool = True) -> None:
     elif not sight.recovery and sight.timeline:
         agent.position = Position(timeline=sight.timeline, lsn=sight.insert)
     if settings_too:
-        agent.pending_restart = await agent.observer.pending_restart()
+        await restart.look(agent)
+    if sight.paused:
+        await restart.note_pause(agent)
 
 
 def _note_drift(agent: Agent, throne: reign.Throne, sight: Sight) -> None:

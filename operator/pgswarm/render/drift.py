@@ -33,6 +33,12 @@ def drift(service: Service, wanted: Spec) -> tuple[str, ...]:
     return tuple(_say(path, have, want) for path, have, want in _differences(service.spec, wanted, ()))
 
 
+def ends(service: Service, wanted: Spec) -> str:
+    """The first difference whose putting right makes Swarm replace the task; empty if none does."""
+    found = (_say(*one) for one in _differences(service.spec, wanted, ()) if one[0][:1] == ("TaskTemplate",))
+    return next(found, "")
+
+
 def was_edited(service: Service, wanted: Spec) -> bool:
     """Where they differ: did a hand change it, rather than the document? The operator left a hash of its last wish."""
     return bool(service.wanted == wanted["Labels"][settings.LABEL_WANTED])

@@ -81,6 +81,16 @@ CALM_RETRY = "10s"
 """wal_retrieve_retry_interval of a member that has come to the end of its log and follows nobody: it has nothing to try
 again, and would say so in its log each time."""
 
+DEMANDED: Mapping[str, int] = {
+    "max_connections": 100,
+    "max_locks_per_transaction": 64,
+    "max_prepared_transactions": 0,
+    "max_wal_senders": 10,
+    "max_worker_processes": 8,
+}
+"""Of these a standby may not have less than its primary: hot standby demands it, and a start with less ends at once.
+With PostgreSQL's own defaults."""
+
 _PARAMETER = re.compile(r"^[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?$")
 
 
@@ -103,10 +113,46 @@ class Configuration:
     is_calm: bool = False
     room: Room = Room.AMPLE
     read_only: bool = False
+    floors: Mapping[str, int] = field(default_factory=dict)  # of DEMANDED: as much as the primary's log asks for
 
 
 def configuration(wanted: Configuration) -> str:
     """postgresql.conf."""
+    settings = _settings(wanted)
+    settings.update({name: str(floor) for name, floor in _raised(wanted).items()})
+    lines = [f"{name} = {quoted(value)}" for name, value in sorted(settings.items())]
+    return "\n".join(["# Written by pgswarm at every change; the document is the place to edit.", *lines, ""])
+
+
+def is_floored(wanted: Configuration) -> bool:
+    """Does a standby have more of something than the document says, because its primary has more?"""
+    return bool(_raised(wanted))
+
+
+def demanded(wanted: Configuration) -> dict[str, int]:
+    """Of the parameters that hot standby compares: what the document and the defaults come to, where it is a number."""
+    settings = _settings(wanted)
+    numbers = {name: _number(settings.get(name, str(default))) for name, default in DEMANDED.items()}
+    return {name: number for name, number in numbers.items() if number is not None}
+
+
+def _raised(wanted: Configuration) -> dict[str, int]:
+    asked = demanded(wanted) if wanted.floors else {}
+    return {name: floor for name, floor in wanted.floors.items() if name in asked and asked[name] < floor}
+
+
+def _number(text: str) -> int | None:
+    """As PostgreSQL reads an integer; None for what only PostgreSQL understands."""
+    try:
+        return int(text, 0)
+    except ValueError:
+        try:
+            return round(float(text))
+        except ValueError:
+            return None
+
+
+def _settings(wanted: Configuration) -> dict[str, str]:
     settings = dict(DEFAULTS)
     settings["max_slot_wal_keep_size"] = wanted.slot_keep
     if wanted.statements:
@@ -130,8 +176,7 @@ def configuration(wanted: Configuration) -> str:
         primary_conninfo=wanted.upstream,
         primary_slot_name=wanted.slot,
     )
-    lines = [f"{name} = {quoted(value)}" for name, value in sorted(settings.items())]
-    return "\n".join(["# Written by pgswarm at every change; the document is the place to edit.", *lines, ""])
+    return settings
 
 
 def _with_statements(libraries: str) -> str:

@@ -61,6 +61,10 @@ def perform(agent: Agent, action: duty.Action) -> Job:
             was_primary = agent.postgres.began is duty.Begin.PRIMARY or agent.ascended
             yield from agent.postgres.stop(FAST_STOP)
             agent.closed = was_primary
+        case duty.Restart():
+            agent.tuning.stops()
+            agent.site.story(agent.name, f"PostgreSQL is {action.reason}", key=True)
+            yield from agent.postgres.stop(FAST_STOP)
         case duty.Settle():
             yield from _settle(agent)
         case duty.Follow():
@@ -144,7 +148,7 @@ def _start(agent: Agent, begin: duty.Begin) -> Job:
     memory = agent.memory
     if volume.system_id != memory.system_id:
         raise Refused(f"the data is system {volume.system_id}, this member's was {memory.system_id}")
-    agent.tuning.started()
+    agent.tuning.started(recovering=begin is not duty.Begin.PRIMARY)
     agent.disk.starts()
     if begin is duty.Begin.PRIMARY:
         agent.postgres.start(begin, GHOST if order and order.sync.k else NOBODY, doors=False)
@@ -315,6 +319,7 @@ def _promote(agent: Agent, order: Order) -> Job:
     if not postgres.answers or postgres.starts != starts:
         raise Again("PostgreSQL ended in the promotion", after=0.2)
     postgres.promote(order.timeline)
+    agent.tuning.promoted()
     site.ledger.promoted(agent)
     site.story(agent.name, f"promoted: timeline {postgres.timeline} of term {order.term}", key=True)
     if agent.throne is not None and agent.throne.opened:

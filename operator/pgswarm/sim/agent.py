@@ -116,13 +116,12 @@ class Agent:
         if order is None or self.memory.incarnation is None:
             return
         self.heeded = order.key
-        self.tuning.started()
+        self.tuning.started(recovering=not reigns)
         self.position = self.volume.position
         if reigns:
             setting = Setting.of(order.sync, order.term)
             postgres.appear(duty.Begin.PRIMARY, setting)
-            since = len(self.volume.log)
-            force = InForce(term=order.term, revision=order.revision, since=since)
+            force = InForce(term=order.term, revision=order.revision, since=len(self.volume.log))
             self.throne = reigning.Throne(
                 starts=postgres.starts, opened=True, armed=bool(setting.k), in_force=force, setting=setting
             )
@@ -361,6 +360,7 @@ class Agent:
             trouble=postgres.trouble,
             follow_failures=self.follow_failures,
             streamed_at=telling.streamed_at(self),
+            restart=self.tuning.restart,
             crashes=postgres.crashes,
             ended_at=postgres.ended_at,
             room=self.disk.room, ballast=self.volume.ballast,

@@ -97,7 +97,10 @@ def words(agent: Agent) -> dict[str, Any]:
         "slots": agent.slots.told,
         "progress": agent.progress,
         "problem": next(iter(agent.problems.values()), None),
+        "postmaster": agent.tuning.postmaster,
         "pending_restart": agent.tuning.pending if agent.postgres.answers else (),
+        "lowered": agent.tuning.lowered if agent.postgres.answers else (),
+        "restarting": agent.tuning.is_restarting,
         "settings_digest": agent.tuning.digest,
         "tried": agent.tuning.passed,
         "version": VERSION,
@@ -128,6 +131,7 @@ def see(agent: Agent) -> None:
     if agent.streaming and receiver is not None:
         if receiver.is_linked and receiver.source.process.runs:
             agent.hearing.streamed_at = now
+            agent.tuning.replayed(receiver.source.container.agent)
         agent.follow_failures = 0
         postgres.trouble = duty.Trouble.NONE
         agent.position = agent.volume.position

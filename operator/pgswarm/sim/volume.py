@@ -51,6 +51,7 @@ class Volume:
     kept_from: int = 0  # records before this one are gone from pg_wal
     redo: int = 0  # where recovery would begin: the last checkpoint
     closed: bool = False  # shut down in order, as a primary
+    demanded: int = 0  # what a standby must have as much of (`tuning.DEMANDED`), by the control file
     slots: dict[str, int] = field(default_factory=dict)  # member → from where its log is kept
     holder: Container | None = None
     room: Room = Room.AMPLE
@@ -115,7 +116,7 @@ class Volume:
         self.log, self.system_id = [], ""
         self.histories, self.planted = set(), set()
         self.shown, self.recovering, self.kept_from, self.redo, self.closed = 1, False, 0, 0, False
-        self.slots = {}
+        self.slots, self.demanded = {}, 0
 
     def copy_from(self, source: Volume, until: int) -> None:
         """What a clone or a rewind leaves: the source's log as far as it was then."""
@@ -124,7 +125,7 @@ class Volume:
         self.histories = set(source.histories)
         self.planted = set(source.planted)
         self.shown, self.kept_from, self.recovering, self.redo = source.shown, 0, True, until
-        self.closed = False
+        self.closed, self.demanded = False, source.demanded
         self.slots = {}
 
 

@@ -93,7 +93,7 @@ def _after(
     member: Member, name: str, known: Rec | None, action: duty.Action, source: Member | None, *, diverged: bool
 ) -> Member | None:
     match action:
-        case duty.Rest() | duty.Create() | duty.Adopt() | duty.Resume() | duty.Jettison():
+        case duty.Rest() | duty.Create() | duty.Adopt() | duty.Resume() | duty.Restart() | duty.Jettison():
             return None  # a reign that is resumed is one whose last order is heard again, which may always happen
         case duty.Stop():
             return asleep(member)
