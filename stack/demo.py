@@ -40,8 +40,8 @@ spec:
     database: {database}
     owner: {owner}
     passwords: {{owner: {secret}}}
-    parameters: {{shared_buffers: 64MB}}
-  instances:
+    parameters: {{shared_buffers: 64MB{parameters}}}
+{image}  instances:
 {instances}
   durability: preferred
   router: {{name: postgres-ha, network: webnet, port: 5432, nodes: managers}}
@@ -92,7 +92,7 @@ class Story:
         say.print(f"acknowledged writes: {written}; missing afterwards: {missing}")
 
 
-def document(stage: Stage, instances: int) -> str:
+def document(stage: Stage, instances: int, *, parameters: str = "", image: str = "") -> str:
     """The classic two members by name, a third one when asked for; on one node all of them are there."""
     names = ("postgres-primary", "postgres-secondary", "postgres-third")
     lines = [
@@ -100,7 +100,13 @@ def document(stage: Stage, instances: int) -> str:
         for number, name in enumerate(names[:instances])
     ]
     return DOCUMENT.format(
-        cluster=CLUSTER, database=DATABASE, owner=OWNER, secret=OWNER_SECRET, instances="\n".join(lines)
+        cluster=CLUSTER,
+        database=DATABASE,
+        owner=OWNER,
+        secret=OWNER_SECRET,
+        instances="\n".join(lines),
+        parameters=parameters,
+        image=f"    image: {image}\n" if image else "",
     )
 
 
@@ -150,6 +156,7 @@ def play(stage: Stage) -> int:
             stage.wait_healthy(CLUSTER, members=3)
 
         story.tell("the document is edited to three instances: at rest", grow, ledger)
+        day_two(story, stage, ledger)
         if isinstance(stage, LabStage):
             lose_a_node(story, stage, ledger)
         ledger.stop()
@@ -159,6 +166,58 @@ def play(stage: Stage) -> int:
     if missing:
         say.print(f"[red]{len(missing)} acknowledged writes are missing: {missing[:10]}[/red]")
     return 1 if missing else 0
+
+
+def day_two(story: Story, stage: Stage, ledger: Ledger) -> None:
+    """What an owner does: another primary, a parameter that needs a restart, another image for the members."""
+    more = ", max_connections: 150"
+
+    def switch_over() -> None:
+        stage.pgswarm("switchover", "--timeout", "60", deadline=90)
+        stage.wait_healthy(CLUSTER, members=3)
+
+    def more_connections() -> None:
+        stage.write_document(document(stage, 3, parameters=more))
+        wait_for(lambda: True if _pending(story) else None, "members that wait for a restart", 60)
+        stage.wait_healthy(CLUSTER, members=3)
+
+    def another_image() -> None:
+        names = [str(one["name"]) for one in stage.status(CLUSTER)["members"]]
+        image = _another_name(stage, f"{CLUSTER}_{names[0]}")
+        stage.write_document(document(stage, 3, parameters=more, image=image))
+        wait_for(
+            lambda: True if all(_image(stage, f"{CLUSTER}_{name}").startswith(image) for name in names) else None,
+            f"all members with {image}",
+            240,
+            lambda: stage.picture(CLUSTER),
+        )
+        stage.wait_healthy(CLUSTER, members=3)
+
+    story.tell("pgswarm switchover: another primary", switch_over, ledger)
+    story.tell("max_connections is raised: PostgreSQL is restarted one by one, at rest", more_connections, ledger)
+    if isinstance(stage, LabStage):
+        story.tell("another image for the members, one by one: at rest", another_image, ledger)
+
+
+def _pending(story: Story) -> bool:
+    """Does anybody wait for a restart? A roll that was quicker than two looks is through."""
+    status = story.stage.status(CLUSTER)
+    return any(one["pending_restart"] for one in status["members"]) or not status["healthy"]
+
+
+def _another_name(stage: Stage, service: str) -> str:
+    """The member's image under another tag: to Swarm it is another one."""
+    found = stage.container(service)
+    name = f"{stage.environment['PGSWARM_REGISTRY']}pgswarm/member:another"
+    ident = stage.docker("inspect", "--format", "{{.Image}}", found.id, node=found.node).strip()
+    stage.docker("tag", ident, name, node=found.node)
+    stage.docker("push", "--quiet", name, node=found.node)
+    return name
+
+
+def _image(stage: Stage, service: str) -> str:
+    shown = "{{.Spec.TaskTemplate.ContainerSpec.Image}}"
+    return stage.docker("service", "inspect", "--format", shown, service).strip()
 
 
 def lose_a_node(story: Story, stage: LabStage, ledger: Ledger) -> None:

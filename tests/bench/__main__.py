@@ -19,7 +19,7 @@ from rich.console import Console
 
 from pgswarm.drill.stage import TOP
 from pgswarm.errors import Failure
-from tests.bench import clone, faults, floor, idle, load, passes, report, seed
+from tests.bench import clone, faults, floor, idle, load, passes, report, rolls, seed
 from tests.bench.bench import FOLDER, Bench, Json
 
 
@@ -36,6 +36,7 @@ PARTS = {
     "floor": Part(run=floor.run, minutes=1.5, quick=0.8),
     "faults": Part(run=faults.run, minutes=24.0, quick=5.0),
     "faults-1s": Part(run=faults.run_fast, minutes=7.5, quick=3.5),
+    "rolls": Part(run=rolls.run, minutes=12.0, quick=5.0),
     "idle": Part(run=idle.run, minutes=5.5, quick=3.5),
     "clone": Part(run=clone.run, minutes=4.5, quick=2.0),
     "load": Part(run=load.run, minutes=7.0, quick=1.5),

@@ -60,6 +60,11 @@ def _worst_of(part: str, kind: str) -> Callable[[Kept], float]:
     return lambda kept: max(outages(part, kind)(kept))
 
 
+def _to_switchover(kind: str) -> Callable[[Kept], float]:
+    """The worst outage of a roll, as a part of the worst of the switchovers that were measured among them."""
+    return lambda kept: max(outages("rolls", kind)(kept)) / max(outages("rolls", "switchover")(kept))
+
+
 def _idle(clusters: str, kind: str, figure: str) -> Callable[[Kept], float]:
     return lambda kept: float(kept["idle"]["figures"][clusters][kind][figure])
 
@@ -79,7 +84,7 @@ def _clone(kept: Kept) -> float:
 
 
 def _missing(kept: Kept) -> float:
-    parts = [kept[part]["figures"]["missing"] for part in ("faults", "faults-1s") if part in kept]
+    parts = [kept[part]["figures"]["missing"] for part in ("faults", "faults-1s", "rolls") if part in kept]
     return float(sum([*parts, kept["soak"]["missing"]]))
 
 
@@ -98,6 +103,12 @@ AIMS = (
         figure=_worst_of("faults-1s", "node loses power")),
     Aim(words="node cut off, `detectionTimeout: 1s`, worst", limit=2.0, figure=_worst_of("faults-1s", "node cut off")),
     Aim(words="node frozen, `detectionTimeout: 1s`, worst", limit=2.0, figure=_worst_of("faults-1s", "node frozen")),
+    Aim(words="rolling restart, its worst to a switchover's", limit=1.0, show=_ratio,
+        figure=_to_switchover("rolling restart")),
+    Aim(words="fewer connections, its worst to a switchover's", limit=1.0, show=_ratio,
+        figure=_to_switchover("fewer connections")),
+    Aim(words="image roll, its worst to a switchover's", limit=1.0, show=_ratio, figure=_to_switchover("image roll")),
+    Aim(words="drain, worst", limit=1.0, figure=_worst_of("rolls", "drain")),
     Aim(words="clone, rate to a bare `pg_basebackup`", limit=0.95, figure=_clone, show=_ratio, at_least=True),
     Aim(words="pgbench through the router, to bare behind bare HAProxy", limit=0.97, show=_ratio, at_least=True,
         figure=lambda kept: float(kept["load"]["figures"]["ratios"]["router"])),
@@ -140,6 +151,7 @@ def render(kept: Kept) -> str:
         ("Aims", "", _aims),
         ("Outages, default detection (3 s)", "faults", lambda all_: _outages(all_, "faults")),
         ("Outages, `detectionTimeout: 1s`", "faults-1s", lambda all_: _outages(all_, "faults-1s")),
+        ("Rolls and drains", "rolls", lambda all_: _outages(all_, "rolls")),
         ("From a document to a cluster", "seed", _seed),
         ("Clone", "clone", _clones),
         ("pgbench", "load", _load),
