@@ -103,3 +103,13 @@ def test_a_history_says_when_who_and_why_and_a_time_that_was_not_kept_is_not_inv
     assert "16 bytes" in text
     assert text.endswith("refused no standby streams")
     assert words_of(show.events(()))[0] == ["nothing has happened yet"]
+
+
+def test_a_disk_that_fills_is_told_before_it_is_a_problem_and_once_when_it_is_one() -> None:
+    told = "disk 93 % of 10.0 GB, of it 4.0 GB log kept for c on b"
+    member = MemberStatus(name="b", state="serving", warning=told, disk_free=7 << 27, disk_total=10 << 30)
+    lines = drawn(STATUS.model_copy(update={"members": (member,)}))
+    assert f"  {told}" in lines
+    assert lines[lines.index(f"  {told}") - 1] == "disks"
+    ill = member.model_copy(update={"problem": "disk full, 93 %"})
+    assert "disks" not in drawn(STATUS.model_copy(update={"members": (ill,)}))
