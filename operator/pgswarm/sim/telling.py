@@ -50,8 +50,8 @@ def serving(agent: Agent) -> tuple[Serving, str]:
 
 
 def misplaced(record: Record, document: PostgresCluster) -> str:
-    """Who does not live where the document says; empty if everybody does. Of two members none has to move."""
-    if len(document.instances()) < 3:
+    """Who does not live where the document says; empty if nobody. Of two that are not fenced none has to move."""
+    if len([one for one in document.instances() if record.fence(one.name) is None]) < 3:
         return ""
     for one in document.instances():
         place = record.place(one.name) if record.fence(one.name) is None else None
