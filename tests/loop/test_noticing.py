@@ -145,6 +145,25 @@ async def test_who_does_not_act_keeps_quiet_and_sends_what_it_saw_when_the_other
     assert receiver.kinds() == ["failover-started"]
 
 
+async def test_who_acts_next_does_not_repeat_what_one_that_still_lives_has_sent(receiver: Receiver) -> None:
+    told = Noticing((receiver.hook,))
+    living = {"o2"}
+    told.is_alive = living.__contains__
+    now = anyio.current_time()
+    async with anyio.create_task_group() as tasks:
+        told.start(tasks)
+        told.look(replace(well(now), leader="o2"))
+        told.look(lost(now, leader="o2"))  # type: ignore[arg-type]
+        told.look(lost(now))  # type: ignore[arg-type]
+        await anyio.sleep(0.2)
+        assert receiver.heard == []
+        living.clear()
+        told.look(lost(now))  # type: ignore[arg-type]
+        await receiver.until(1)
+        tasks.cancel_scope.cancel()
+    assert receiver.kinds() == ["failover-started"]
+
+
 async def test_a_person_sees_what_a_webhook_answers(receiver: Receiver) -> None:
     nobody = Hook("http://127.0.0.1:1/secret-path", "nobody.example")
     told = Noticing((receiver.hook, nobody))

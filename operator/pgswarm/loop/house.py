@@ -70,6 +70,7 @@ class House:
         self.noticing = noticing or Noticing()
         self.began = anyio.current_time()
         self.peers = Peers(identity.name, identity.node_id, agents, self.listing, self.ring)
+        self.noticing.is_alive = lambda name: any(one.name == name for one in self.peers.candidates())
         self.tenure = Keeper(identity.name, tenures, self.peers, self._lookouts, self.ring) if tenures else None
         self._swarm = swarm
         self.records = records

@@ -3,7 +3,8 @@
 Every operator derives notices (`core/notices`); the one that acts for the cluster hands them to its couriers, the
 others keep theirs for `KEPT` and then forget them. So if the acting operator is lost together with the primary, as
 happens when a node goes down, the next one sends what it saw itself and the lost one may not have sent, under the same
-ids: at least once while an operator lives, and rarely twice.
+ids: at least once while an operator lives, and rarely twice. One that is still heard has sent its own: with the primary
+it often changes who acts, and that alone is no reason to say things again.
 
 The loop never waits for any of this: handing over is an append to a queue with a bound, of which the oldest are
 dropped, and each webhook has a courier of its own, which retries with growing pauses and gives up after `LAST`.
@@ -100,7 +101,8 @@ class Noticing:
         self._key = key
         self._couriers = [Courier(hook, key, self._threads, self.counts) for hook in hooks]
         self._seen: dict[str, Seen | None] = {}
-        self._kept: dict[str, list[tuple[float, Notice]]] = {}
+        self._kept: dict[str, list[tuple[float, Notice, str | None]]] = {}  # with who acted then
+        self.is_alive: Callable[[str], bool] = lambda operator: False
         self._wall = wall
 
     def start(self, tasks: TaskGroup) -> None:
@@ -120,13 +122,13 @@ class Noticing:
             return
         self._seen[world.cluster] = seen
         kept = self._kept.setdefault(world.cluster, [])
-        kept += [(now, one) for one in news]
-        if world.leader is None:
-            for _, one in kept:
-                self.send(one)
-            kept.clear()
-        elif kept:
-            kept[:] = [(at, one) for at, one in kept if now - at < KEPT]
+        kept += [(now, one, world.leader) for one in news]
+        if not kept:
+            return
+        due = [one for _, one, leader in kept if world.leader is None and (leader is None or not self.is_alive(leader))]
+        for one in due:
+            self.send(one)
+        kept[:] = [(at, one, leader) for at, one, leader in kept if one not in due and now - at < KEPT]
 
     def send(self, notice: Notice) -> None:
         """Hand it to every courier."""
