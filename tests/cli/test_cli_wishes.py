@@ -43,6 +43,22 @@ def test_a_fence_teaches_what_insists_and_how_it_is_taken_back() -> None:
         assert words in " ".join(ran.stdout.split())
 
 
+@pytest.mark.parametrize(
+    ("verb", "taught"),
+    [
+        ("reseed", ("--with-fewer-copies", "stays on the volume until the new is complete", "switch over first")),
+        ("delete", ("Its data stays", "--volumes", "--cancel", "it can be repeated")),
+        ("switchover", ("--at", "--within", "--cancel")),
+        ("unfence", ("follows the primary", "no operator lives")),
+    ],
+)
+def test_help_teaches_what_stays_and_how_to_go_back(verb: str, taught: tuple[str, ...]) -> None:
+    command = [sys.executable, "-c", "from pgswarm.cli import main; main()", verb, "--help"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    for words in taught:
+        assert words in " ".join(ran.stdout.split())
+
+
 @pytest.mark.parametrize("verb", ["switchover", "failover"])
 def test_the_help_says_what_is_lost_and_how_it_ends(verb: str) -> None:
     command = [sys.executable, "-c", "from pgswarm.cli import main; main()", verb, "--help"]

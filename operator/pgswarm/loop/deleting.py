@@ -168,6 +168,10 @@ class Deleter:
                 said = ", ".join(f"{name} on {where}" for name, where in sorted(running.items()))
                 raise Again(f"still running after {STOPPING:.0f} s: {said}; the same command goes on from here")
             await anyio.sleep(LOOK)
+        away = [task.node_id for one in group for task in view.tasks_of(one) if task.is_live]
+        for ident in sorted(set(away)):  # `is_live` waits for every other
+            node = view.node(ident)
+            self._tell(f"node {node.name if node else ident} is down: what ran there ends when it is back")
         if group:
             self._tell(f"stopped: {', '.join(one.name for one in group)}")
 
