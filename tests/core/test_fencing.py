@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pgswarm.core import chronicle, duty, fencing, rollout
+from pgswarm.core import chronicle, durability, duty, fencing, rollout
 from pgswarm.core.actions import Rest, Settle, Stop
 from pgswarm.core.duty import Facts
 from pgswarm.core.explain import explained
@@ -231,3 +231,11 @@ def test_history_tells_of_fences() -> None:
     before = three()
     after = before.amended(str(behind("b")), fences=(behind("b"),))
     assert chronicle.events(chronicle.continued("", before, after, WALL))[0].kind == "fence"
+
+
+def test_who_is_to_leave_and_is_no_copy_is_not_held_back_by_a_fence() -> None:
+    of = record("a", 1, "", members="abc", fences=(behind("b"),))
+    seen = world(of, primary(of), down(of), document=document("ab"))
+    assert durability.held_back(seen, of, "c", NOW) == ""
+    streams = world(of, primary(of, "c"), down(of), standby(of, "c"), document=document("ab"))
+    assert durability.held_back(streams, of, "c", NOW) == "it is the only copy beside that of a"

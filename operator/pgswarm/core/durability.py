@@ -111,9 +111,11 @@ def held_back(world: World, record: Record, member: str, now: float) -> str:
     if not others and (leaves or not is_put_out(record, member)):
         return ""
     others = [name for name in others if record.fence(name) is None]
-    if not others:
-        return f"it is the only copy beside that of {record.primary_member}"
     primary = world.present(record.primary_member, now)
+    if not others:
+        there = standbys(world, record, primary, now) if primary is not None else ()
+        is_copy = record.counts(member) or member in map(member_of, there)
+        return f"it is the only copy beside that of {record.primary_member}" if is_copy else ""
     if primary is None:
         return world.gone(record.primary_member, now) or "the primary is not there"
     for name in standbys(world, record, primary, now):

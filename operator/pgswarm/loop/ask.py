@@ -34,8 +34,8 @@ async def statuses(secret: str, address: str = "127.0.0.1", port: int = OPERATOR
             if one["cluster"] in mine:
                 errors = list(dict.fromkeys([*found[one["cluster"]]["errors"], *one["errors"]]))
                 # Whether a file is still there is best known to the operator beside it.
-                document = found[one["cluster"]]["document"]
-                found[one["cluster"]] = {**one, "errors": errors, "document": document}
+                known = {name: found[one["cluster"]][name] for name in ("document", "orphaned")}
+                found[one["cluster"]] = {**one, "errors": errors, **known}
     if not found and here["errors"]:
         raise Again("; ".join(here["errors"]))
     return tuple(Status.model_validate(found[name]) for name in sorted(found))
