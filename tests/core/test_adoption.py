@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from pgswarm.core import duty
-from pgswarm.core.adoption import objections
+from pgswarm.core.adoptable import objections
 from pgswarm.core.ballot import health
 from pgswarm.core.bootstrap import completed, first_record
 from pgswarm.core.memory import Memory, accept

@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from pgswarm.core.claim import application_name, incarnation
-from pgswarm.core.spec import LEAST_TIMEOUT, OWNED_PARAMETERS, PostgresCluster, seconds, size, warnings
+from pgswarm.core.parameters import OWNED_PARAMETERS, size
+from pgswarm.core.spec import LEAST_TIMEOUT, PostgresCluster, seconds, warnings
 
 
 def document(name: str = "main", **spec: Any) -> dict[str, Any]:

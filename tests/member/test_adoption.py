@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
-from pgswarm.core.adoption import objections
+from pgswarm.core.adoptable import objections
 from pgswarm.core.claim import Claim
 from pgswarm.core.orders import Settings
 from pgswarm.core.record import Place, Record

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pgswarm.core.disk import Room
-from pgswarm.core.spec import OWNED_PARAMETERS
+from pgswarm.core.parameters import OWNED_PARAMETERS
 from pgswarm.render import postgres
 from pgswarm.render.postgres import Configuration, configuration
 

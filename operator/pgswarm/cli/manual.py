@@ -39,7 +39,8 @@ def declare(app: typer.Typer) -> None:
 
 def documents() -> Iterator[str]:
     """Every field of a document with its type, default and meaning."""
-    from pgswarm.core.spec import OWNED_PARAMETERS, PostgresCluster
+    from pgswarm.core.parameters import OWNED_PARAMETERS
+    from pgswarm.core.spec import PostgresCluster
 
     yield "# Reference: the document"
     yield ""

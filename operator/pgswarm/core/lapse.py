@@ -19,9 +19,9 @@ from pgswarm.core import granting, switchover
 from pgswarm.core.ballot import HANG_TIMEOUT, Health, decision, has_promised, may_resume
 from pgswarm.core.claim import Incarnation, member_of
 from pgswarm.core.grant import DRIFT, MARGIN, TTL
+from pgswarm.core.parameters import size
 from pgswarm.core.record import LOSSES_KEPT, Grant, Loss, Record
 from pgswarm.core.reports import Data, MemberReport, Postgres, Role
-from pgswarm.core.spec import size
 from pgswarm.core.steps import AskPromise, LookAgain, Plan, WriteRecord
 from pgswarm.core.swarmview import SwarmView, Task
 from pgswarm.core.wal import Position, lies_on, progress, show_lsn

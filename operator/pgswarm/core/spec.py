@@ -21,6 +21,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
+from pgswarm.core.parameters import OWNED_PARAMETERS
+
 API_VERSION = "pgswarm/v1"
 MAX_INSTANCES = 9
 MAX_SERVICE_NAME = 63
@@ -28,20 +30,6 @@ MAX_SERVICE_NAME = 63
 LEAST_REPLACE_AFTER = 10.0  # seconds: what is down for less is mostly back before a clone would be
 LEAST_TIMEOUT = 1.0
 """Seconds. Agents speak every half second when nothing happens, so a shorter silence says nothing."""
-
-
-OWNED_PARAMETERS = frozenset(
-    {
-        "allow_alter_system", "archive_cleanup_command", "config_file", "data_directory", "external_pid_file",
-        "full_page_writes", "fsync", "hba_file", "hot_standby", "ident_file", "include", "include_dir",
-        "include_if_exists", "listen_addresses", "port", "primary_conninfo", "primary_slot_name",
-        "promote_trigger_file", "recovery_target", "recovery_target_action", "recovery_target_inclusive",
-        "recovery_target_lsn", "recovery_target_name", "recovery_target_time", "recovery_target_timeline",
-        "recovery_target_xid", "restart_after_crash", "restore_command", "synchronous_commit",
-        "synchronous_standby_names", "unix_socket_directories", "wal_level", "wal_log_hints",
-    }
-)  # fmt: skip
-"""Parameters on which the protocol stands: a document may not set them."""
 
 
 @dataclass(frozen=True)
@@ -119,17 +107,6 @@ def seconds(duration: str) -> float:
     if match is None:
         raise ValueError(f"{duration!r} is not a duration")
     return float(match[1]) * _UNIT[match[2]]
-
-
-_FACTOR = {"B": 1, "kB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
-
-
-def size(text: str) -> int:
-    """The bytes in a size such as `16MB`, counted as PostgreSQL does: 1 kB is 1024 bytes."""
-    match = re.fullmatch(r"(\d+)(B|kB|MB|GB|TB)", text)
-    if match is None:
-        raise ValueError(f"{text!r} is not a size")
-    return int(match[1]) * _FACTOR[match[2]]
 
 
 class Section(BaseModel):

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 from anyio import to_thread
 from loguru import logger
 
-from pgswarm.core.adoption import ROOT, described, objections, timeline
+from pgswarm.core.adoptable import ROOT, described, objections, timeline
 from pgswarm.core.orders import Order
+from pgswarm.core.parameters import OWNED_PARAMETERS
 from pgswarm.core.reports import Data, Progress
-from pgswarm.core.spec import OWNED_PARAMETERS
 from pgswarm.errors import Refused
 from pgswarm.member import foreign, state, tools
 from pgswarm.member.config import Config

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio import to_thread
 
-from pgswarm.core.adoption import ROOT, STANDBY_AT_REST
+from pgswarm.core.adoptable import ROOT, STANDBY_AT_REST
 from pgswarm.core.reports import Data, Found
 from pgswarm.errors import Failure
 from pgswarm.member import tools, waldir

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pgswarm.core.disk import Room
-from pgswarm.core.spec import OWNED_PARAMETERS, size
+from pgswarm.core.parameters import OWNED_PARAMETERS, size
 from pgswarm.settings import REPLICATION_ROLE
 
 GHOST = 'ANY 1 ("pgswarm-nobody")'

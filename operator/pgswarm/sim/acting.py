@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, assert_never
 
-from pgswarm.core import adoption, claim, duty
+from pgswarm.core import adoptable, claim, duty
 from pgswarm.core.memory import Memory
 from pgswarm.core.orders import Order
 from pgswarm.core.reports import Data, MemberReport, Progress, Role
@@ -115,9 +115,9 @@ def _adopt(agent: Agent, order: Order) -> Job:
     volume = agent.volume
     if not agent.memory.adopting:
         found = volume.found
-        if found is None or found.system_id != order.system_id or adoption.timeline(found) != order.timeline:
+        if found is None or found.system_id != order.system_id or adoptable.timeline(found) != order.timeline:
             raise Refused(f"not taken over: here is {found}")
-        if refused := adoption.objections(
+        if refused := adoptable.objections(
             found, major=VERSION.partition(".")[0], accept_standby=order.timeline > found.timeline
         ):
             raise Refused(f"not taken over: {'; '.join(refused)}")

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from pgswarm.core.claim import member_of
 from pgswarm.core.grant import DRIFT, TTL
+from pgswarm.core.parameters import size
 from pgswarm.core.record import Grant, Record
-from pgswarm.core.spec import size
 
 if TYPE_CHECKING:
     from pgswarm.sim.agent import Agent

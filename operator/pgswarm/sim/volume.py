@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from pgswarm.core.adoption import AT_REST, ROOT, STANDBY_AT_REST
+from pgswarm.core.adoptable import AT_REST, ROOT, STANDBY_AT_REST
 from pgswarm.core.disk import Room
 from pgswarm.core.memory import Memory
 from pgswarm.core.reports import Data, Found
