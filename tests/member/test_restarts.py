@@ -36,7 +36,7 @@ async def test_more_connections_go_to_the_standby_first_and_fewer_to_the_primary
     record = await stage.begun("a", "b")
     a, b, contacts = stage.member("a"), stage.member("b"), stage.contacts
     record = await stage.claimed(record, "b")
-    more = Settings(parameters={"max_connections": "150", "shared_preload_libraries": "pg_stat_statements"})
+    more = Settings(parameters={"max_connections": "150", "shared_preload_libraries": "auto_explain"})
     await stage.give(record, more)
     waiting = ("max_connections", "shared_preload_libraries")
     for member in (a, b):
@@ -58,7 +58,7 @@ async def test_more_connections_go_to_the_standby_first_and_fewer_to_the_primary
     assert not report.restarting
     assert (report.reigned, report.promised) == (1, 1), "the same reign"
     assert "armed: a commit was seen waiting" in a.log[log:]
-    assert a.root("SHOW max_connections; SHOW shared_preload_libraries") == "150\npg_stat_statements"
+    assert a.root("SHOW max_connections; SHOW shared_preload_libraries").startswith("150\nauto_explain")
     await told(a, record, contacts, more, before)  # a word that comes twice
     await anyio.sleep(0.5)
     assert (await a.report()).postmaster == report.postmaster
@@ -93,3 +93,22 @@ async def test_a_standby_that_was_away_while_the_primary_got_more_heals_itself(s
     await b.until("started anew", lambda report: report.postmaster.endswith("-2") and report.upstream, 20.0)
     assert b.root("SHOW max_connections; SHOW max_wal_senders") == "150\n20"
     assert b.root("SELECT pg_get_wal_replay_pause_state()") == "not paused"
+
+
+async def test_data_of_another_major_version_is_left_alone_and_the_report_says_what_to_do(stage: Stage) -> None:
+    record = await stage.begun("a")
+    a = stage.member("a")
+    a.kill()
+    named = a.volume / "pgdata" / "PG_VERSION"
+    own = named.read_text()
+    named.write_text("9.6\n")
+    a.start()
+    await a.until_live()
+    await stage.give(record)
+    report = await a.until("a problem", lambda report: report.problem, 60.0)
+    assert report.problem is not None
+    assert "was made by PostgreSQL 9.6" in report.problem.text
+    assert "load a dump" in report.problem.text
+    assert report.postgres == "stopped"
+    named.write_text(own)
+    await a.until_primary()

@@ -137,6 +137,8 @@ async def _start(agent: Agent, begin: duty.Begin) -> None:
     upstream = await _upstream_as_before(agent) if begin is duty.Begin.FOLLOWING else None
     if begin is duty.Begin.FOLLOWING and upstream is None:
         begin = duty.Begin.FENCED
+    if why := tools.of_another_major(config, agent.version):
+        raise Refused(why)
     control = await tools.control_data(config)
     if control["Database system identifier"] != memory.system_id:
         raise Refused(

@@ -110,6 +110,22 @@ async def version(config: Config) -> tuple[int, str]:
     return int(match[2]), match[1]
 
 
+def of_another_major(config: Config, version: str) -> str:
+    """Why these programs cannot run on the data that is here, with what to do; empty if they can."""
+    try:
+        made_by = (config.pgdata / "PG_VERSION").read_text().strip()
+    except OSError:
+        return ""  # whoever reads it next says so
+    have = version.partition(".")[0]
+    if not made_by or made_by == have:
+        return ""
+    return (
+        f"{config.pgdata} was made by PostgreSQL {made_by}, and this image has {version}: a major version is not "
+        f"changed in place. Name an image of {made_by} again; to move to {have}, make a new cluster of it and load a "
+        "dump"
+    )
+
+
 async def _end(child: Child) -> None:
     for number, seconds in ((signal.SIGTERM, TERMINATE_PATIENCE), (signal.SIGKILL, 30.0)):
         child.kill_group(number)

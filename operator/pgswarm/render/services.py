@@ -43,6 +43,10 @@ MEMBER_GRACE = 60
 ROUTER_GRACE = 30
 """Seconds from SIGTERM to SIGKILL."""
 
+ROUTER_PACE = 10
+"""Seconds between two routers in an update. Swarm counts a router as updated when its container runs; it serves one or
+two seconds later, and its clients are on the others until then. One that ends within `Monitor` pauses the update."""
+
 HOST_NAME_LENGTH = 63
 RESOLVER = ["ndots:0", "timeout:1", "attempts:2"]
 """A name that nobody knows is forwarded to the host's resolver, which may be dead: give up after two seconds."""
@@ -209,13 +213,14 @@ def _router(
         },
         {settings.LABEL_KIND: "router", settings.LABEL_IMAGE: requested},
         cluster,
+        ROUTER_PACE,
     )
 
 
-def _labelled(spec: Spec, labels: dict[str, str], cluster: str) -> Spec:
+def _labelled(spec: Spec, labels: dict[str, str], cluster: str, delay: int = 0) -> Spec:
     """The spec with what is the same for all services, its labels, and among them the hash of it all."""
     policy = {
-        "Parallelism": 1, "Delay": 0, "FailureAction": "pause", "Monitor": 5 * SECOND,
+        "Parallelism": 1, "Delay": delay * SECOND, "FailureAction": "pause", "Monitor": 5 * SECOND,
         "MaxFailureRatio": 0, "Order": "stop-first",
     }  # fmt: skip
     whole = {

@@ -24,6 +24,13 @@ MOST = 5
 """Members, at most."""
 
 
+KINDS = (
+    "fewer", "fewer", "more", "another", "move", "move", "gone", "durability", "parameters", "restart", "restart",
+    "image",
+)  # fmt: skip
+"""Settings that need a restart, and another image for the members, among all else that a person edits."""
+
+
 class Edits:
     """One person's hand on the document of a site."""
 
@@ -43,7 +50,7 @@ class Edits:
         if site.document is None or site.record is None:
             return
         spec = site.document.model_dump(by_alias=True, exclude_unset=True)["spec"]
-        kind = rng.choice(("fewer", "fewer", "more", "another", "move", "move", "gone", "durability", "parameters"))
+        kind = rng.choice(KINDS)
         instances: list[dict[str, Any]] = list(spec["instances"])
         if kind in ("fewer", "another") and len(instances) > 1:
             instances.remove(rng.choice(instances))
@@ -65,8 +72,17 @@ class Edits:
             durability = "preferred" if durability == "required" else "required"
         if len(instances) == 1 and durability == "required":
             durability = "preferred"
+        postgres = dict(spec.get("postgres", {}))
         if kind == "parameters":
-            spec["postgres"] = {"parameters": {"work_mem": f"{rng.randint(1, 64)}MB"}}
+            postgres["parameters"] = {"work_mem": f"{rng.randint(1, 64)}MB"}
+        if kind == "restart":  # more than before, or fewer, and now and then something besides
+            postgres["parameters"] = {"max_connections": str(rng.choice((50, 100, 200)))}
+            if rng.random() < 0.3:
+                postgres["parameters"]["shared_buffers"] = f"{rng.randint(1, 9)}GB"
+        if kind == "image":
+            postgres["image"] = f"registry/member:{rng.randint(2, 9)}"
+        if postgres:
+            spec["postgres"] = postgres
         site.count(f"edit: {kind}")
         site.edit(_document(site.document, {**spec, "instances": instances, "durability": durability}))
 
