@@ -24,9 +24,6 @@ from pgswarm.sim.site import Site, log_to
 REPORT = 10.0
 """Seconds between two lines of progress."""
 
-GARBAGE = 100_000
-"""Objects made between two rounds of the collector; with Python's 700 it takes up to a fifth of a history's time."""
-
 MOST_FAILURES = 5
 """Failing seeds that are told; a run that has found so many ends."""
 
@@ -36,7 +33,6 @@ def outcomes(seeds: Iterable[int], jobs: int, *, rest: bool = True) -> Iterator[
     logger.remove()
     gc.collect()
     gc.freeze()  # what is imported stays for ever: the collector need not look at it again with every history
-    gc.set_threshold(GARBAGE)
     if jobs <= 1:
         for seed in seeds:
             yield history(seed, rest=rest)
