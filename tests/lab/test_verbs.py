@@ -163,37 +163,45 @@ def test_a_document_is_applied_on_any_manager_and_rolled_back(whole: Whole) -> N
     whole.stage.wait_healthy(CLUSTER, members=3)
 
 
-def test_a_cluster_is_deleted_its_volumes_are_kept_and_go_when_that_is_said_twice(whole: Whole) -> None:
+def test_a_cluster_is_deleted_where_it_was_cut_short_and_its_data_only_when_that_is_said_twice(whole: Whole) -> None:
     stage, there = whole.stage, whole.stage.operators()[0]
-    stage.docker("exec", "-i", there.id, "sh", "-c", "cat > /tmp/gone.yaml", node=there.node, text=_gone(whole))
+    assert there.node == 1, "where the file is"
 
     def pgswarm(*words: str) -> str:
         return stage.docker("exec", there.id, "pgswarm", *words, node=there.node, deadline=200)
 
     with whole.writing():
-        pgswarm("apply", "-f", "/tmp/gone.yaml")
+        put = "cat > /etc/pgswarm/.new && mv /etc/pgswarm/.new /etc/pgswarm/gone.yaml"
+        stage.lab("exec", "1", "--", "sh", "-c", put, text=_gone(whole))
+        wait_for(lambda: "gone" in stage.clusters() or None, "the file is taken over", 60)
         stage.wait_healthy("gone", members=2)
         with Ledger(stage.target(whole.password, 7432, "app", "app")) as ledger:
             ledger.wait_for_writes(30)
-            with pytest.raises(Broken, match="say --yes"):
-                pgswarm("delete", "gone")
+            with pytest.raises(Broken, match="take it out of that file first"):
+                pgswarm("delete", "gone", "--yes")
+            stage.lab("exec", "1", "--", "rm", "/etc/pgswarm/gone.yaml")
+            orphaned = wait_for(lambda: stage.status("gone", 1)["orphaned"] or None, "the file names it no more", 30)
+            assert "no longer names it; it goes on as it was" in orphaned[0]
             assert "gone_gone-1" in pgswarm("delete", "gone", "--dry-run")
             ledger.wait_for_writes(10)
+        with pytest.raises(Broken, match="say --yes"):
+            pgswarm("delete", "gone")
         # Cut short at some moment, whichever: the same command goes on from there.
         cut = "timeout -s KILL 4 pgswarm delete gone --yes; true"
         stage.docker("exec", there.id, "sh", "-c", cut, node=there.node, deadline=60)
-        said = pgswarm("delete", "gone", "--yes")
+        with pytest.raises(Broken, match="say --yes-volumes"):
+            pgswarm("delete", "gone", "--yes", "--volumes")
+        said = pgswarm("delete", "gone", "--yes", "--volumes", "--yes-volumes")
         assert said.index("stopped: ") < said.index("the record is removed")
+        assert f"on {stage.nodes[2]}: docker volume rm gone_gone-2" in said
         left = stage.docker("service", "ls", "--format", "{{.Name}}") + stage.docker("secret", "ls")
         assert "gone" not in left + stage.docker("config", "ls")
-        for number in (2, 3):
-            assert "gone_gone-" in stage.docker("volume", "ls", "-q", node=number)
         assert OWNER_SECRET in left, "a secret that the document names is the person's"
+        assert "gone_gone-1" not in stage.docker("volume", "ls", "-q", node=1)
+        assert "gone_gone-2" in stage.docker("volume", "ls", "-q", node=3), "another node's data is only named"
         with pytest.raises(Broken, match="there is no cluster 'gone' here"):
             pgswarm("delete", "gone", "--yes")
-        for number in (2, 3):
-            names = stage.docker("volume", "ls", "-q", "--filter", "label=pgswarm.cluster=gone", node=number).split()
-            stage.docker("volume", "rm", *names, node=number)
+        stage.docker("volume", "rm", "gone_gone-2", node=3)
     assert {one["cluster"] for one in json.loads(stage.pgswarm("status", "-o", "json"))} >= {CLUSTER}
 
 
@@ -205,7 +213,7 @@ kind: PostgresCluster
 metadata: {{name: gone}}
 spec:
   postgres: {{passwords: {{owner: {OWNER_SECRET}}}, parameters: {{shared_buffers: 32MB}}}}
-  instances: [{{name: gone-1, node: {nodes[1]}}}, {{name: gone-2, node: {nodes[2]}}}]
+  instances: [{{name: gone-1, node: {nodes[0]}}}, {{name: gone-2, node: {nodes[2]}}}]
   router: {{name: gone-ha, network: webnet, port: 7432, readOnlyPort: 7433, statsPort: 9404, healthPort: 9405}}
 """
 
