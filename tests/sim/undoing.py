@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from pgswarm.core import (
-    adoption,
+    adoptable,
     ballot,
     bootstrap,
     claim,
@@ -367,7 +367,7 @@ def the_candidate_is_chosen_too_early(patch: Patch) -> None:
 
 
 def a_standby_is_taken_for_the_truth(patch: Patch) -> None:
-    patch.put(adoption, "_objections", lambda found, major, accept_standby: iter(()))
+    patch.put(adoptable, "_objections", lambda found, major, accept_standby: iter(()))
 
 
 def what_is_found_is_adopted(patch: Patch) -> None:
