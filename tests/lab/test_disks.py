@@ -17,7 +17,7 @@ from house import CLUSTER, MEMBERS, Whole
 from pgswarm import settings
 from pgswarm.drill.stage import wait_for
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
 PLACE = "/srv/pgswarm-small"
 SIZE = 800

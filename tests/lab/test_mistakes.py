@@ -12,7 +12,7 @@ from house import Whole
 
 from pgswarm.drill.stage import Broken, wait_for
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
 SMALL = """\
 apiVersion: pgswarm/v1

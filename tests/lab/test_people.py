@@ -24,7 +24,7 @@ from tests.monitoring.test_metrics import HAPROXY, NAME, expressions
 
 from pgswarm.drill.stage import STACK, TOP, wait_for
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
 HOOK, KEY = "pgswarm-webhook", "pgswarm-webhook-key"
 

@@ -12,7 +12,7 @@ from house import CLUSTER, MEMBERS, Whole
 
 from pgswarm.drill.stage import wait_for
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
 OUTAGE = 5.0
 """Seconds without an acknowledged write that none of this may take, on a busy machine; `make bench` measures them."""

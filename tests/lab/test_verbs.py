@@ -13,7 +13,7 @@ from house import CLUSTER, Whole
 from pgswarm.drill.ledger import Ledger
 from pgswarm.drill.stage import OWNER_SECRET, Broken, wait_for
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
 
 def test_a_fenced_member_stays_stopped_whatever_starts_anew_and_is_not_missed(whole: Whole) -> None:

@@ -86,7 +86,7 @@ class Stage:
         if f"{STACK}_operator" in there:
             self.docker("service", "rm", f"{STACK}_operator")
         # It goes on for some seconds, and would make again what is removed meanwhile.
-        wait_for(lambda: True if not self.operators() else None, "no operator runs", 60)
+        wait_for(lambda: True if not self.operators() else None, "no operator runs", 120)
         for name in there:
             if name.startswith(tuple(f"{cluster}_" for cluster in clusters)):
                 self.docker("service", "rm", name)
