@@ -11,7 +11,7 @@ from pgswarm.core.record import Record
 from pgswarm.wire import Answer
 from tests.member.stage import CLUSTER, Member, Stage
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.postgres, pytest.mark.anyio]
 
 
 async def told(member: Member, record: Record, contacts: dict[str, str], settings: Settings, *, adopt: bool) -> None:

@@ -11,7 +11,7 @@ Before this: `watching` looks at what has been heard. After it: `files` as they 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -20,6 +20,7 @@ from loguru import logger
 from pgswarm.core.reports import Data, Role
 from pgswarm.errors import Again, Failure
 from pgswarm.member import restart, tools, trial
+from pgswarm.render import postgres as render
 
 if TYPE_CHECKING:
     from pgswarm.core.orders import Settings
@@ -96,7 +97,7 @@ async def _try(agent: Agent, settings: Settings) -> None:
     began = anyio.current_time()
     if agent.role is not Role.PRIMARY:
         agent.files.set_floors(restart.floors(await tools.control_data(agent.config)))
-    words = await trial.objections(agent.config, agent.files.candidate(settings), settings.hba)
+    words = await _objections(agent, settings)
     took = (anyio.current_time() - began) * 1000
     if words:
         agent.tuning.refused = settings.digest
@@ -110,6 +111,17 @@ async def _try(agent: Agent, settings: Settings) -> None:
     agent.tuning.passed, agent.tuning.refused = settings.digest, ""
     agent.trouble("bad-parameter", None)
     logger.info("PostgreSQL would take settings {} (tried in {:.0f} ms)", settings.digest, took)
+
+
+async def _objections(agent: Agent, settings: Settings) -> str:
+    """As the primary that it is or may become, and as the standby that has as much of everything as its log asks for:
+    what a primary would not start with must not hide behind that.
+    """
+    wanted = agent.files.candidate(settings)
+    words = await trial.objections(agent.config, replace(wanted, floors={}), settings.hba)
+    if words or not render.is_floored(wanted):
+        return words
+    return await trial.objections(agent.config, wanted, settings.hba)
 
 
 async def _take(agent: Agent, settings: Settings) -> None:
