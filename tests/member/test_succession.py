@@ -67,6 +67,26 @@ async def test_a_standby_promises_settles_and_is_promoted_quickly(stage: Stage) 
     assert took < 2.0
 
 
+async def test_a_promotion_that_ends_slowly_serves_only_when_read_write_and_makes_its_checkpoint(stage: Stage) -> None:
+    record = await stage.begun("a", "b")
+    a, b = stage.member("a"), stage.member("b")
+    await a.sql("CREATE TABLE t (i int); INSERT INTO t SELECT generate_series(1, 100000)")
+    await _caught_up(a, b)
+    b.root("ALTER SYSTEM SET recovery_end_command = 'sleep 2'")  # standby.signal is gone before it runs
+    b.root("SELECT pg_reload_conf()")
+    promised = await b.promise(2)
+    record = succeed(record, promised)
+    await b.order(record, stage.contacts)
+    await b.until_primary()
+    assert b.root("SELECT pg_is_in_recovery()") == "f"
+    await b.sql("INSERT INTO t VALUES (0)")
+    with anyio.fail_after(8.0):  # PostgreSQL's own, a spread one, takes half a minute for so many pages
+        while True:
+            if b.root("SELECT timeline_id FROM pg_control_checkpoint()") == "2":
+                break
+            await anyio.sleep(0.05)
+
+
 async def test_a_former_primary_that_lost_nothing_follows_as_it_is(stage: Stage) -> None:
     record = await stage.begun("a", "b")
     a, b = stage.member("a"), stage.member("b")

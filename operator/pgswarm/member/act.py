@@ -335,7 +335,7 @@ async def _promote(agent: Agent, order: Order) -> None:
         logger.info("planted history files of timelines {}", planted)
     if with_reign(agent.memory, order) != agent.memory:
         await agent.remember(**_reign(order))
-    agent.ascended, agent.settled = True, False
+    agent.ascended, agent.settled, agent.checkpoint_owed = True, False, True
     agent.throne = reign.Throne(starts=agent.postmaster.starts, opened=let and not order.sync.k)
     ask = agent.observer.ask  # the connection that is kept: a new one takes its time on a busy machine
     await ask("SELECT pg_promote(false)")
@@ -351,7 +351,7 @@ async def _promote(agent: Agent, order: Order) -> None:
     timeline = int(file[:8], 16)
     if timeline != order.timeline:
         raise Refused(f"the promotion began timeline {timeline}, not {order.timeline} as the record says; not serving")
-    agent.checkpoint_owed = True
+    watching.note_promoted(agent)
     logger.info("promoted: timeline {} after {:.0f} ms", timeline, (anyio.current_time() - began) * 1000)
     agent.publish()  # routers wait for nothing else
     try:

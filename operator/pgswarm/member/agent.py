@@ -262,7 +262,8 @@ class Agent:
         if order is None or order.role != "primary" or not self.is_confirmed(order):
             return None
         fits = self.role is Role.PRIMARY and self.memory.reigned == order.term == self.memory.promised
-        return order if fits and self.is_begun() else None
+        is_replaying = self.sight is not None and self.sight.recovery  # a promotion's end: not read-write yet
+        return order if fits and not is_replaying and self.is_begun() else None
 
     def is_confirmed(self, order: Order) -> bool:
         """Has an operator sent this order since the agent began, or was its reign resumed without one?"""

@@ -97,11 +97,13 @@ async def hold(
         sql.drop(connection)
 
 
-async def checkpoint(config: Config) -> None:
-    """So that the new timeline is in the control file: a rewind from here asks for it."""
+async def checkpoint(config: Config) -> int:
+    """So that the new timeline is in the control file: a rewind from here asks for it. The timeline that is in it."""
     connection = await sql.connect(config)
     try:
         await sql.ask(connection, "CHECKPOINT", deadline=900.0)
+        [[timeline]] = await sql.ask(connection, "SELECT timeline_id FROM pg_control_checkpoint()")
+        return int(timeline)
     finally:
         sql.drop(connection)
 

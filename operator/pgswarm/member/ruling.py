@@ -95,12 +95,12 @@ async def _once(agent: Agent, throne: reign.Throne, order: Order) -> None:
 async def _checkpoint_owed(agent: Agent, throne: reign.Throne, order: Order) -> None:
     """The first checkpoint of a new timeline, beside the quarantine: the standby that would end it may have to be
     rewound first, and a rewind waits for this. Not before commits are seen to wait: it would keep the flag down.
+    It is owed until the control file shows the timeline: asked of a PostgreSQL still in recovery it makes another one.
     """
     while agent.checkpoint_owed:
         if throne.armed or not order.sync.k:
-            await reign.checkpoint(agent.config)
-            agent.checkpoint_owed = False
-        else:
+            agent.checkpoint_owed = await reign.checkpoint(agent.config) < order.timeline
+        if agent.checkpoint_owed:
             await anyio.sleep(TELL)
 
 

@@ -86,6 +86,13 @@ async def look(agent: Agent, *, settings_too: bool = True) -> None:
         await restart.note_pause(agent)
 
 
+def note_promoted(agent: Agent) -> None:
+    """PostgreSQL has said that it is out of recovery: the reign need not wait for the next look."""
+    if agent.sight is not None:
+        agent.sight = replace(agent.sight, at=anyio.current_time(), recovery=False, streaming=False, behind=None)
+    agent.notify()
+
+
 def _note_drift(agent: Agent, throne: reign.Throne, sight: Sight) -> None:
     """Somebody has changed by hand what commits wait for: from then on they may have been acknowledged alone."""
     if throne.setting is None or sight.recovery or sight.sync == throne.setting:

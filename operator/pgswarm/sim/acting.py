@@ -312,7 +312,7 @@ def _promote(agent: Agent, order: Order) -> Job:
         yield from agent.remember(reigned=order.term, timeline=order.timeline, begun=False, follows=None)
     if not postgres.answers:
         raise Again("PostgreSQL does not answer", after=0.2)
-    agent.ascended, agent.settled = True, False
+    agent.ascended, agent.settled, agent.checkpoint_owed = True, False, True
     agent.throne = reigning.Throne(starts=postgres.starts, opened=let and not order.sync.k)
     starts = postgres.starts
     yield site.draw(0.02, 0.15)
@@ -327,7 +327,6 @@ def _promote(agent: Agent, order: Order) -> Job:
         postgres.open_doors()
     if postgres.timeline != order.timeline:
         raise Refused(f"the promotion began timeline {postgres.timeline}, not {order.timeline}; not serving")
-    agent.checkpoint_owed = True
     agent.look()
     yield from agent.remember(begun=True)
 
