@@ -20,6 +20,7 @@ from pgswarm.cli import (
     begin,
     cluster,
     delete,
+    doctor,
     documents,
     failures,
     fence,
@@ -54,6 +55,7 @@ history.declare(app)
 reach.declare(app)
 top.declare(app)
 notify.declare(app)
+doctor.declare(app)
 agents.declare(app)
 manual.declare(app)
 

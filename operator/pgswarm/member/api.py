@@ -14,6 +14,7 @@ import anyio
 
 from pgswarm import wire
 from pgswarm.core import metrics
+from pgswarm.core.inspection import InspectRequest
 from pgswarm.core.orders import OrderMessage
 from pgswarm.core.reports import MemberReport, Problem, Serving
 from pgswarm.errors import Again, Refused
@@ -49,6 +50,7 @@ class Door:
             ("GET", "/replica"): self._replica,
             ("GET", "/live"): self._live,
             ("GET", "/activity"): self._activity,
+            ("POST", "/inspect"): self._inspect,
             ("GET", "/metrics"): scrape.handler(self._secret, self._token, self._metrics),
         }
 
@@ -115,6 +117,17 @@ class Door:
         except Again as exc:
             return door.refusal(503, exc.reason)
         return Reply(body=seen.model_dump_json())
+
+    async def _inspect(self, call: Call) -> Reply:
+        agent = self._admit(call)
+        if isinstance(agent, Reply):
+            return agent
+        request = door.parsed(call, InspectRequest)
+        if isinstance(request, Reply):
+            return request
+        from pgswarm.member import inspect  # late: an agent is seldom asked, and lives for months
+
+        return Reply(body=(await inspect.inspect(agent.config, request)).model_dump_json())
 
     async def _metrics(self, call: Call) -> str:
         agent = self.agent

@@ -105,6 +105,11 @@ class DockerSwarm:
             nodes=swarm.get("Nodes") or 0,
         )
 
+    async def heartbeat(self) -> float:
+        """Seconds between two heartbeats of a node; Swarm misses a node after three."""
+        raw = await self.engine.get("/swarm", doing="asking Docker about the Swarm")
+        return float(((raw.get("Spec") or {}).get("Dispatcher") or {}).get("HeartbeatPeriod") or 0) / 1e9
+
     async def view(self, cluster: str | None = None) -> SwarmView:
         found: dict[str, tuple[Any, ...]] = {}
 

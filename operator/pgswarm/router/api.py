@@ -11,9 +11,10 @@ from collections.abc import AsyncGenerator
 import anyio
 
 from pgswarm.core import metrics
+from pgswarm.core.inspection import InspectRequest
 from pgswarm.core.orders import RouterOrderMessage
 from pgswarm.core.reports import RouterReport
-from pgswarm.ports import door, scrape
+from pgswarm.ports import door, inspecting, scrape
 from pgswarm.ports.door import Call, Handler, Lines, Reply
 from pgswarm.ports.usage import usage
 from pgswarm.render import exposition
@@ -44,6 +45,14 @@ def api(router: Router, finder: Finder, secret: str, token: str = "") -> dict[tu
     async def live(call: Call) -> Reply:
         return Reply(body="the agent's loop turns\n", kind="text/plain")
 
+    async def inspect(call: Call) -> Reply:
+        if not call.is_authorized(secret):
+            return _unknown_caller()
+        request = door.parsed(call, InspectRequest)
+        if isinstance(request, Reply):
+            return request
+        return Reply(body=(await inspecting.inspection(request.names)).model_dump_json())
+
     async def numbers(call: Call) -> str:
         return exposition.text([*metrics.of_router(router.report()), *metrics.of_process(usage())])
 
@@ -52,6 +61,7 @@ def api(router: Router, finder: Finder, secret: str, token: str = "") -> dict[tu
         ("GET", "/stream"): stream,
         ("GET", "/report"): report,
         ("GET", "/live"): live,
+        ("POST", "/inspect"): inspect,
         ("GET", "/metrics"): scrape.handler(secret, token, numbers),
     }
 
