@@ -13,6 +13,7 @@ import anyio.lowlevel
 import httpx
 import pytest
 
+from pgswarm.core.status import Status
 from pgswarm.core.wish import Answered
 from pgswarm.errors import Failure, Refused
 from pgswarm.loop import dashboard
@@ -32,6 +33,7 @@ class Place:
         self.town = town
         self.switched: list[tuple[str, str]] = []
         self.asked: list[tuple[str, str]] = []
+        self.told: tuple[Status, ...] | None = None
         self.fails: Failure | None = None
         self.client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10)
         self.known = {"Authorization": f"Bearer {TOKEN}"}
@@ -50,6 +52,9 @@ class Place:
         ]
         return {"cluster": cluster, "member": member, "standbys": standbys}
 
+    async def statuses(self) -> tuple[Status, ...] | None:
+        return self.told
+
     async def lines(self, count: int) -> list[dict[str, object]]:
         found: list[dict[str, object]] = []
         async with self.client.stream("GET", "/feed", headers=self.known) as answer:
@@ -67,7 +72,9 @@ async def place(folder: Path, *actions: str) -> AsyncIterator[Place]:
     house = town.house()
     (port,) = free.ports(1)
     one = Place(town, port)
-    board = Dashboard(house, Settings(token=TOKEN, actions=frozenset(actions), port=port), one.switch, one.ask)
+    board = Dashboard(
+        house, Settings(token=TOKEN, actions=frozenset(actions), port=port), one.switch, one.ask, one.statuses
+    )
     async with anyio.create_task_group() as tasks, one.client:
         tasks.start_soon(house.run)
         tasks.start_soon(board.sample)
@@ -129,6 +136,14 @@ async def test_the_feed_begins_with_everything_and_tells_a_failover(tmp_path: Pa
             tasks.start_soon(until_another)
             await anyio.lowlevel.checkpoint()
             here.town.members[f"main/{before}"].kill()
+
+
+async def test_what_a_cluster_waits_for_is_in_the_words_of_the_operator_that_acts_for_it(tmp_path: Path) -> None:
+    async with place(tmp_path / "d") as here:
+        here.told = (Status(cluster="main", summary="told elsewhere", healthy=True),)
+        (line,) = await here.lines(1)
+        (cluster,) = line["state"]["clusters"]  # type: ignore[index]
+        assert (cluster["summary"], cluster["history"][0]["kind"]) == ("told elsewhere", "began")
 
 
 async def test_samples_say_how_far_behind_and_not_known_is_no_zero(tmp_path: Path) -> None:

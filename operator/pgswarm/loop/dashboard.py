@@ -19,7 +19,7 @@ import hmac
 import json
 import os
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import resources
@@ -34,6 +34,7 @@ from pgswarm.core.activity import Activity
 from pgswarm.core.base import Message
 from pgswarm.core.proposal import propose
 from pgswarm.core.record import Record
+from pgswarm.core.status import Status
 from pgswarm.core.stored import Stored
 from pgswarm.core.wish import Answered
 from pgswarm.core.world import Unknown
@@ -88,6 +89,9 @@ HEADERS = (
 Ask = Callable[[str, str], Awaitable[Mapping[str, Any]]]
 """What goes on in the PostgreSQL of a cluster's member (`core/activity`). Raises Failure."""
 
+Statuses = Callable[[], Awaitable[Sequence[Status] | None]]
+"""Every cluster's status in the words of the operator that acts for it; None if that cannot be had."""
+
 Switch = Callable[[str, str], Awaitable[Answered]]
 """Have a cluster's primary be this member; what came of it. Raises Failure."""
 
@@ -130,7 +134,7 @@ def settings(environment: Mapping[str, str]) -> Settings | None:
     return Settings(token=token, actions=actions, port=int(port))
 
 
-async def run(house: House, switch: Switch, ask: Ask) -> None:
+async def run(house: House, switch: Switch, ask: Ask, statuses: Statuses) -> None:
     """Serve the page until cancelled, if there is a token. A dashboard that cannot be is said, and ends nothing."""
     try:
         given = settings(os.environ)
@@ -141,7 +145,7 @@ async def run(house: House, switch: Switch, ask: Ask) -> None:
         logger.error("no dashboard: {}", refused.reason)
         return
     logger.info("the dashboard answers on port {}; it may {}", given.port, ", ".join(given.actions) or "only be read")
-    board = Dashboard(house, given, switch, ask)
+    board = Dashboard(house, given, switch, ask, statuses)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(board.sample)
         tasks.start_soon(board.measure)
@@ -151,11 +155,13 @@ async def run(house: House, switch: Switch, ask: Ask) -> None:
 class Dashboard:
     """What one operator shows."""
 
-    def __init__(self, house: House, given: Settings, switch: Switch, ask: Ask) -> None:
+    def __init__(self, house: House, given: Settings, switch: Switch, ask: Ask, statuses: Statuses) -> None:
         self._house = house
         self._given = given
         self._switch = switch
         self._ask = ask
+        self._statuses = statuses
+        self._looking = anyio.Lock()
         self._waits: dict[str, float] = {}
         self._samples = Samples()
         self._viewers = 0
@@ -207,17 +213,21 @@ class Dashboard:
                     tasks.start_soon(ask, cluster, record.primary_member)
         return found
 
-    def snapshot(self, now: float) -> str:
+    async def snapshot(self) -> str:
         """Everything but the samples, as the page wants it: JSON."""
-        if now - self._seen_at >= LOOK:
-            self._seen, self._seen_at = json.dumps(self._look()), now
-        return self._seen
+        async with self._looking:  # one look serves all who watch
+            if anyio.current_time() - self._seen_at >= LOOK:
+                self._seen, self._seen_at = json.dumps(await self._look()), anyio.current_time()
+            return self._seen
 
-    def _look(self) -> dict[str, Any]:
+    async def _look(self) -> dict[str, Any]:
         house = self._house
         status = status_of_house(house)
+        # What a cluster waits for is known best by the operator that acts for it: it alone knows what it has told.
+        told = {one.cluster: one.model_dump(mode="json") for one in await self._statuses() or ()}
+        status["clusters"] = [told.get(one["cluster"], one) for one in status["clusters"]]
         for one in status["clusters"]:
-            one["events"] = _events(house, one["cluster"])
+            one["history"] = _events(house, one["cluster"])
         view = house.listing.view
         nodes = () if isinstance(view, Unknown) else view.nodes
         return {
@@ -263,7 +273,7 @@ class Dashboard:
             while True:
                 now = anyio.current_time()
                 samples = self._samples.since(number)
-                text = self.snapshot(now)
+                text = await self.snapshot()
                 if text != told or samples or now - at >= BEAT:
                     number = samples[-1].number if samples else number
                     rows = json.dumps([one.as_json() for one in samples])

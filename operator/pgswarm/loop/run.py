@@ -20,7 +20,7 @@ from loguru import logger
 from pgswarm import logs
 from pgswarm.core.wish import Answered
 from pgswarm.errors import Again, Refused
-from pgswarm.loop import activity, api, dashboard, metrics, speaking
+from pgswarm.loop import activity, api, ask, dashboard, metrics, speaking
 from pgswarm.loop.house import House, Identity
 from pgswarm.loop.noticing import Noticing
 from pgswarm.loop.observe import Images
@@ -66,7 +66,8 @@ async def run(options: Options) -> None:
         listener = await door.listen("0.0.0.0", options.port)
         answers = api.handlers(secret, house.report, lambda: status_of_house(house), farewell, more(house, secret))
         tasks.start_soon(door.serve, listener, answers)
-        tasks.start_soon(dashboard.run, house, partial(_switched, house), partial(activity.of_member, house, secret))
+        known = partial(activity.of_member, house, secret)
+        tasks.start_soon(dashboard.run, house, partial(_switched, house), known, partial(ask.statuses, secret))
         tasks.start_soon(house.run)
 
 

@@ -148,7 +148,7 @@ function headline(cluster) {
     el("p", { class: "big" }, cluster.summary),
     el("p", {}, `term ${cluster.term ?? "–"} · ${cluster.durability || "nothing is claimed yet"}`),
     el("p", { class: "dim" }, cluster.last_change),
-    ...[cluster.wish, cluster.paused, ...cluster.maintenance].filter(Boolean).map((text) => el("p", { class: "wait" }, text)),
+    ...[cluster.wish, cluster.planned, cluster.paused, ...cluster.maintenance, ...cluster.fences, ...[cluster.orphaned].flat()].filter(Boolean).map((text) => el("p", { class: "wait" }, text)),
     ...cluster.errors.map((text) => el("p", { class: "bad" }, text)),
     ...cluster.losses.map((text) => el("p", { class: "bad" }, text)),
   );
@@ -219,7 +219,7 @@ function plot(id, cluster, valuesOf, words, least) {
     }
     return svg("path", { d, class: `series s${number % 6}` });
   });
-  const marks = cluster.events.filter((event) => event.at && event.at > first && event.kind !== "refused").map((event) =>
+  const marks = cluster.history.filter((event) => event.at && event.at > first && event.kind !== "refused").map((event) =>
     svg("g", {}, svg("title", {}, `${event.kind}: ${event.primary}`), svg("line", { x1: x(event.at), x2: x(event.at), y1: top, y2: height - bottom, class: "mark" })));
   const last = taken[taken.length - 1].values;
   $(id).replaceChildren(
@@ -267,11 +267,11 @@ function members(cluster) {
 }
 
 function events(cluster) {
-  const known = [...cluster.events].reverse();
+  const known = [...cluster.history].reverse();
   $("events").replaceChildren(...known.slice(0, 50).map((event) => el("li", {}, el("span", { class: "dim" }, clock(event.at)),
     el("span", {}, el("b", { class: event.lost ? "bad" : event.kind === "new primary" ? "wait" : "" }, `${event.kind}${event.kind === "new primary" ? `: ${event.primary}` : ""}`),
       ` term ${event.term}. `, el("span", { class: "dim" }, event.text), event.lost ? el("span", { class: "bad" }, ` ${event.lost}`) : ""))));
-  const timed = cluster.events.filter((event) => event.at);
+  const timed = cluster.history.filter((event) => event.at);
   if (timed.length < 2) { $("strip").replaceChildren(); return; }
   const width = 1000, first = timed[0].at, last = Math.max(Date.now() / 1000, first + 1), x = (at) => 10 + (at - first) / (last - first) * (width - 20);
   const reigns = timed.filter((event) => ["began", "new primary"].includes(event.kind)), names = [...new Set(reigns.map((event) => event.primary))].sort();
