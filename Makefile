@@ -93,16 +93,25 @@ sim-mutants: venv ## Undo each rule by itself, and say which told history or see
 model: venv ## Every state of a small world: MEMBERS=2 MINUTES=10, MORE='--terms 3 --crashes 1 …'; prints the shortest fault
 	@$(BIN)/python -m pgswarm.sim.model --members $(or $(MEMBERS),2) --minutes $(or $(MINUTES),10) $(MORE)
 
-# After check two lanes side by side: the lab's tests mostly wait, and what needs the processor gives way to them.
+# After check three lanes side by side: the labs' tests mostly wait, and what needs the processor gives way to them. What
+# an owner does after the first day is tried on a lab of its own, which goes when it is done.
 test: packages ## Everything, on a Debian 12 as root: check, then the real Swarm beside real PostgreSQL, HAProxy and the seeds
 	@failed=""; \
 	$(MAKE) --no-print-directory check || failed=" check"; \
-	$(MAKE) --no-print-directory --keep-going --jobs=2 lane-lab lane-rest || failed="$$failed lanes"; \
+	$(MAKE) --no-print-directory --keep-going --jobs=3 lane-lab lane-days lane-rest || failed="$$failed lanes"; \
 	if [ -n "$$failed" ]; then echo "== failed:$$failed (see above)"; exit 1; fi; echo "== all suites passed"
 
-.PHONY: lane-lab lane-rest
+DAYS := $(patsubst %,tests/lab/test_%.py,applications dashboard disks doctor moves people rolls verbs)
+ITS_OWN := PGSWARM_LAB=labdays PGSWARM_LAB_NET=10.213.8.0
+
+.PHONY: lane-lab lane-days lane-rest
 lane-lab: venv
-	@$(BIN)/pytest --no-header -v -m lab 2>&1 | sed --unbuffered 's/^/lab   | /'
+	@$(BIN)/pytest --no-header -v -m lab -o timeout=600 tests/lab $(DAYS:%=--ignore=%) 2>&1 | \
+		sed --unbuffered 's/^/lab   | /'
+
+lane-days: venv
+	@bad=0; { $(ITS_OWN) $(BIN)/pytest --no-header -v -m lab -o timeout=900 $(DAYS) || bad=1; \
+		$(ITS_OWN) stack/lab/lab down || bad=1; exit $$bad; } 2>&1 | sed --unbuffered 's/^/days  | /'
 
 lane-rest: venv
 	@bad=0; { $(MAKE) --no-print-directory test-parts || bad=1; \
