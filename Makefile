@@ -72,11 +72,11 @@ test-workers: venv # of these most only wait, so they go beside the others
 test-histories: venv
 	$(SUITE) tests/sim --ignore=tests/sim/test_mutants.py
 
-test-sim: venv ## A few thousand histories (SEEDS=2500) and every rule undone once; about four minutes on two idle cores
+test-sim: venv ## Over a thousand histories (SEEDS=1200) and every rule undone once; under five minutes on two idle cores
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-seeds test-mutants
 
 test-seeds: venv
-	$(BIN)/python -m pgswarm.sim --seeds $(or $(SEEDS),2500) --jobs 1 --safety
+	$(BIN)/python -m pgswarm.sim --seeds $(or $(SEEDS),1200) --jobs 1 --safety
 
 test-mutants: venv
 	$(SUITE) tests/sim/test_mutants.py
