@@ -158,17 +158,17 @@ function topology(cluster) {
   const nodes = [...new Set([...state.nodes.map((one) => one.name), ...cluster.members.map((one) => one.node).filter(Boolean)])];
   const width = 230, gap = 26, top = 96;
   const rows = Math.max(1, ...nodes.map((name) => cluster.members.filter((one) => one.node === name).length));
-  const all = Math.max(1, nodes.length) * (width + gap) - gap, height = top + 46 + rows * 78;
+  const all = Math.max(1, nodes.length) * (width + gap) - gap, height = top + 46 + rows * 78 + 30;
   const places = {}, parts = [];
   nodes.forEach((name, column) => {
     const x = column * (width + gap), known = state.nodes.find((one) => one.name === name);
     const away = !known || known.state !== "ready" || known.availability !== "active";
     const words = known ? [known.role, known.leads ? "Raft leader" : "", known.state !== "ready" ? known.state : "", known.availability !== "active" ? known.availability : ""] : ["not in the Swarm"];
-    parts.push(svg("rect", { x, y: top, width, height: height - top - 4, rx: 8, class: away ? "box down" : "box" }),
+    parts.push(svg("rect", { x, y: top, width, height: height - top - 34, rx: 8, class: away ? "box down" : "box" }),
       svg("text", { x: x + 12, y: top + 21 }, name), svg("text", { x: x + 12, y: top + 37, class: "dim" }, words.filter(Boolean).join(", ")));
     cluster.members.filter((one) => one.node === name).forEach((one, row) => {
       const y = top + 46 + row * 78;
-      places[one.name] = { x: x + width / 2, y, left: x + 10, right: x + width - 10, middle: y + 32 };
+      places[one.name] = { column, x: x + width / 2, y, left: x + 10, right: x + width - 10, middle: y + 32, low: y + 64 };
       const kind = one.name === cluster.primary ? "member primary" : one.problem ? "member bad" : one.counted ? "member counted" : "member";
       parts.push(svg("g", {}, svg("title", {}, one.problem || `${one.role}, ${one.state}`),
         svg("rect", { x: x + 10, y, width: width - 20, height: 64, rx: 6, class: kind }),
@@ -192,7 +192,8 @@ function topology(cluster) {
       if (!to || one.name === cluster.primary) continue;
       const right = to.x > primary.x, same = to.x === primary.x;
       const from = same ? primary.right : right ? primary.right : primary.left, end = same ? to.right : right ? to.left : to.right;
-      const d = same ? `M ${from} ${primary.middle} C ${from + 30} ${primary.middle} ${end + 30} ${to.middle} ${end} ${to.middle}` : `M ${from} ${primary.middle} L ${end} ${to.middle}`;
+      const far = Math.abs(to.column - primary.column) > 1, depth = height - 6; // over another node's box nothing could be read
+      const d = far ? `M ${primary.x} ${primary.low} C ${primary.x} ${depth} ${to.x} ${depth} ${to.x} ${to.low}` : same ? `M ${from} ${primary.middle} C ${from + 30} ${primary.middle} ${end + 30} ${to.middle} ${end} ${to.middle}` : `M ${from} ${primary.middle} L ${end} ${to.middle}`;
       wires.push(svg("path", { d, class: one.state === "streaming" ? "wire good" : "wire bad", "marker-end": "url(#head)" }));
     }
   }
