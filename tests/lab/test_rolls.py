@@ -52,7 +52,7 @@ def test_a_pause_holds_a_restart_back(whole: Whole) -> None:
     whole.stage.pgswarm("pause", "--for", "10m", "--why", "a test")
     whole.stage.write_document(whole.document(parameters=", max_connections: 120"))
     wait_for(
-        lambda: True if any("paused" in one for one in whole.status()["waits"]) else None, "a word of the pause", 30
+        lambda: True if any("paused" in one for one in whole.status()["waits"]) else None, "a word of the pause", 90
     )
     assert _everywhere(whole, "SHOW max_connections") == {"100"}
     whole.stage.pgswarm("resume")

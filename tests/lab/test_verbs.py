@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 def test_a_fenced_member_stays_stopped_whatever_starts_anew_and_is_not_missed(whole: Whole) -> None:
     member = whole.standbys()[0]
     with whole.writing() as writing:
-        said = whole.stage.pgswarm("fence", member, "--why", "a test", "--timeout", "60", deadline=90)
+        said = whole.stage.pgswarm("fence", member, "--why", "a test", "--timeout", "90", deadline=120)
         assert "claim and sync do without it first" in said
         assert _state(whole, member) == "fenced"
         container = whole.stage.container(whole.service(member))
@@ -45,7 +45,7 @@ def test_a_primary_that_is_fenced_hands_over_first(whole: Whole) -> None:
     with whole.writing() as writing:
         with pytest.raises(Broken, match="there is no member nobody"):
             whole.stage.pgswarm("fence", "nobody")
-        whole.stage.pgswarm("fence", before, "--timeout", "60", deadline=90)
+        whole.stage.pgswarm("fence", before, "--timeout", "90", deadline=120)
         gap = writing.goes_on()
         print(f"fence of the primary: {gap.seconds:.3f} s")
         assert whole.primary() != before
@@ -62,7 +62,7 @@ def test_a_member_is_made_anew_by_a_persons_word_while_writers_write(whole: Whol
     with whole.writing() as writing:
         with pytest.raises(Broken, match="is primary: `pgswarm switchover` first"):
             whole.stage.pgswarm("reseed", whole.primary())
-        said = json.loads(whole.stage.pgswarm("reseed", member, "-o", "json", deadline=90))
+        said = json.loads(whole.stage.pgswarm("reseed", member, "-o", "json", deadline=150))
         assert said["done"], said
         whole.stage.wait_healthy(CLUSTER, members=3)
         gap = writing.goes_on()
@@ -103,14 +103,14 @@ def test_a_node_under_maintenance_is_left_by_its_primary_and_nobody_there_is_mis
     node = whole.stage.nodes[whole.node_of(before) - 1]
     try:
         with whole.writing() as writing:
-            said = whole.stage.pgswarm("maintenance", node, "on", deadline=90)
+            said = whole.stage.pgswarm("maintenance", node, "on", deadline=150)
             assert "is ready for work" in said
             assert whole.primary() != before
             writing.goes_on()
-            whole.stage.docker("service", "scale", "--detach", f"{whole.service(before)}=0")
+            whole.stage.docker("node", "update", "--availability", "drain", node)
             wait_for(lambda: _state(whole, before) == "maintenance" or None, f"{before} is away, and not missed", 60)
     finally:
-        whole.stage.docker("service", "scale", "--detach", f"{whole.service(before)}=1")
+        whole.stage.docker("node", "update", "--availability", "active", node)
         whole.stage.pgswarm("maintenance", node, "off")
     whole.stage.wait_healthy(CLUSTER, members=3)
 
@@ -173,14 +173,14 @@ def test_a_cluster_is_deleted_where_it_was_cut_short_and_its_data_only_when_that
     with whole.writing():
         put = "cat > /etc/pgswarm/.new && mv /etc/pgswarm/.new /etc/pgswarm/gone.yaml"
         stage.lab("exec", "1", "--", "sh", "-c", put, text=_gone(whole))
-        wait_for(lambda: "gone" in stage.clusters() or None, "the file is taken over", 60)
+        wait_for(lambda: "gone" in stage.clusters() or None, "the file is taken over", 90)
         stage.wait_healthy("gone", members=2)
-        with Ledger(stage.target(whole.password, 7432, "app", "app")) as ledger:
+        with Ledger(stage.target(whole.password, 6432, "app", "app")) as ledger:
             ledger.wait_for_writes(30)
             with pytest.raises(Broken, match="take it out of that file first"):
                 pgswarm("delete", "gone", "--yes")
             stage.lab("exec", "1", "--", "rm", "/etc/pgswarm/gone.yaml")
-            orphaned = wait_for(lambda: stage.status("gone", 1)["orphaned"] or None, "the file names it no more", 30)
+            orphaned = wait_for(lambda: stage.status("gone", 1)["orphaned"] or None, "the file names it no more", 90)
             assert "no longer names it; it goes on as it was" in orphaned[0]
             assert "gone_gone-1" in pgswarm("delete", "gone", "--dry-run")
             ledger.wait_for_writes(10)
@@ -214,7 +214,7 @@ metadata: {{name: gone}}
 spec:
   postgres: {{passwords: {{owner: {OWNER_SECRET}}}, parameters: {{shared_buffers: 32MB}}}}
   instances: [{{name: gone-1, node: {nodes[0]}}}, {{name: gone-2, node: {nodes[2]}}}]
-  router: {{name: gone-ha, network: webnet, port: 7432, readOnlyPort: 7433, statsPort: 9404, healthPort: 9405}}
+  router: {{name: gone-ha, network: webnet, port: 6432, readOnlyPort: 6433, statsPort: 9404, healthPort: 9405}}
 """
 
 
