@@ -7,7 +7,7 @@ import pytest
 from pgswarm.sim.mutants import Mutant, hunt
 from tests.sim.mutants import MUTANTS
 
-MOST = 400
+MOST = 800
 """Histories until a mutant counts as surviving."""
 
 
