@@ -42,7 +42,10 @@ def begin(whole: Whole) -> Iterator[Begin]:
 
     yield apply
     whole.stage.write_document(whole.document())
-    wait_for(lambda: _cleared(whole, names), f"nothing left of {names}", 60, every=2.0)
+    for name in names:
+        _quietly(whole, "config", "rm", f"pgswarm.{name}")  # first: what is stored is made again
+        for service in (f"{name}_only", f"{name}_{name}-ha_{whole.stage.nodes[0]}"):
+            _quietly(whole, "service", "rm", service)
 
 
 def test_an_unknown_node_is_named_with_the_known_ones(whole: Whole, begin: Begin) -> None:
@@ -93,17 +96,6 @@ def _said(whole: Whole, cluster: str, word: str) -> str:
     said = wait_for(look, f"{word!r} in the status of {cluster}", 90, lambda: whole.stage.picture(cluster))
     assert "Traceback" not in said
     return said
-
-
-def _cleared(whole: Whole, names: list[str]) -> bool | None:
-    """Remove what is left; True if nothing was: a pass that has read the document before makes it once more."""
-    records = whole.stage.docker("config", "ls", "--format", "{{.Name}}").split()
-    services = whole.stage.docker("service", "ls", "--format", "{{.Name}}").split()
-    left = [("config", one) for one in records if one.removeprefix("pgswarm.") in names]  # first: it is a copy, too
-    left += [("service", one) for one in services if one.startswith(tuple(f"{name}_" for name in names))]
-    for kind, one in left:
-        _quietly(whole, kind, "rm", one)
-    return None if left else True
 
 
 def _quietly(whole: Whole, *words: str) -> None:
