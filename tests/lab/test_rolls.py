@@ -49,7 +49,6 @@ def test_settings_that_need_a_restart_go_round_raised_and_lowered(whole: Whole) 
 
 
 def test_a_pause_holds_a_restart_back(whole: Whole) -> None:
-    _until_all_run_with(whole, "SHOW max_connections", "100")  # what the test before has left is rolled back
     whole.stage.pgswarm("pause", "--for", "10m", "--why", "a test")
     whole.stage.write_document(whole.document(parameters=", max_connections: 120"))
     wait_for(
