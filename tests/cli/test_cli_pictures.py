@@ -217,7 +217,9 @@ REPLICA = BUSY.model_copy(update={"member": "postgres-secondary", "role": "stand
 
 def test_top_in_80_columns_with_rates_from_the_second_look_on() -> None:
     rates = top.Rates()
-    look = {"main": {"postgres-primary": BUSY, "postgres-secondary": REPLICA, "postgres-third": "it is silent"}}
+    look: dict[str, dict[str, Activity | str]] = {
+        "main": {"postgres-primary": BUSY, "postgres-secondary": REPLICA, "postgres-third": "it is silent"}
+    }
     assert "2400" not in drawn(top.drawn(look, rates, 10.0))
     later = BUSY.databases[0].model_copy(update={"commits": 124_800})
     look["main"]["postgres-primary"] = BUSY.model_copy(update={"databases": (later,)})

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from pgswarm.core.claim import Claim, Sync
-from pgswarm.core.durability import ABSENCE, CALLED, NOBODY, moves, standbys
+from pgswarm.core.durability import ABSENCE, CALLED, NOBODY, moves
 from pgswarm.core.record import Grant, Record
 from pgswarm.core.reports import Data, InForce, MemberReport, Role, Serving, Walsender
 from pgswarm.core.sightings import Sighting
 from pgswarm.core.steps import Plan, WriteRecord
+from pgswarm.core.streams import standbys
 from pgswarm.core.world import World
 from tests.core.builders import END, NOW, document, empty, heard, names, primary, record, report, standby, world
 

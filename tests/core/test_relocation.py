@@ -86,7 +86,7 @@ def test_nobody_moves_where_everybody_is_where_the_document_says() -> None:
 
 @pytest.mark.parametrize("open_", ["a", "b", "c"])
 def test_a_node_that_is_left_open_is_the_one_that_was_chosen(open_: str) -> None:
-    assert relocations(wanting(THREE, **{open_: ""}), THREE, NOW) == ()
+    assert relocations(wanting(THREE, lost="", of_spec=None, **{open_: ""}), THREE, NOW) == ()
 
 
 def test_another_node_or_another_volume_is_another_place() -> None:

@@ -398,7 +398,8 @@ def test_a_plan_that_is_said_to_stand_is_the_one_that_would_be_made(
         one if ago is None or one.is_gone else replace(one, heard_at=now - ago)
         for one, ago in zip(before.sightings, beats, strict=False)
     ]
-    if later and data.draw(st.booleans()):
+    changes: bool = data.draw(st.booleans())
+    if later and changes:
         later[0] = data.draw(seen)
     view = replace(before, sightings=tuple(later), held_since=None)
     if stands(plan, before, NOW, view, now):

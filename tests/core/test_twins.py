@@ -65,7 +65,7 @@ def is_safe(of: Record, ends: dict[str, tuple[int, int]]) -> bool:
     return True
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(ballots())
 def test_a_ballot_decides_exactly_if_no_length_of_the_silent_logs_could_make_its_winner_lose_a_commit(
     made: tuple[Record, dict[str, tuple[int, int]], bool],

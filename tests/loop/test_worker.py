@@ -120,7 +120,7 @@ async def test_beside_a_cluster_of_which_everything_hangs_another_fails_over_in_
     took = []
     for number, hang in enumerate((False, True)):
         town = Town(tmp_path / f"d{number}", "main", "other")
-        assert await town.operator("op.1", lambda town=town: town.is_whole("main") and town.is_whole("other"))
+        assert await town.operator("op.1", partial(_are_both_whole, town))
         if hang:
             for name in [name for name in town.services if name.startswith("other_")]:
                 del town.services[name]
@@ -252,3 +252,7 @@ async def test_a_store_without_a_leader_stops_nothing_that_runs_and_restarts_not
     town.unreachable = ""
     town.members["main/a"].kill()
     assert await town.operator("op.3", lambda: (town.record() or OF).primary_member == "b")
+
+
+def _are_both_whole(town: Town) -> bool:
+    return town.is_whole("main") and town.is_whole("other")
