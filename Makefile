@@ -102,7 +102,7 @@ test: packages ## Everything, on a Debian 12 as root: check, then the real Swarm
 	if [ -n "$$failed" ]; then echo "== failed:$$failed (see above)"; exit 1; fi; echo "== all suites passed"
 
 DAYS := $(patsubst %,tests/lab/test_%.py,applications dashboard disks doctor moves people rolls verbs)
-ITS_OWN := PGSWARM_LAB=labdays PGSWARM_LAB_NET=10.213.8.0
+ITS_OWN := PGSWARM_LAB=labdays PGSWARM_LAB_NET=10.213.12.0
 
 .PHONY: lane-lab lane-days lane-rest
 lane-lab: venv
