@@ -12,6 +12,7 @@ from pgswarm.core.grant import CLOSE_FROM, MEMBERS_FROM, TTL, Holding, Stage, as
 from pgswarm.core.memory import Memory
 from pgswarm.core.orders import order_for
 from pgswarm.core.record import Grant
+from pgswarm.core.reports import Data
 from tests.core.builders import record
 
 HELD = record("a", 1, sync="", grant=Grant.HELD)
@@ -19,7 +20,8 @@ HELD = record("a", 1, sync="", grant=Grant.HELD)
 
 def remembering(member: str = "a", promised: int = 1, **changes: object) -> Memory:
     order = order_for("main", HELD, member)
-    return Memory(cluster="main", member=member, promised=promised, order=order).model_copy(update=changes)
+    known = Memory(cluster="main", member=member, promised=promised, order=order, data=Data.READY)
+    return known.model_copy(update=changes)
 
 
 def test_a_grant_counts_from_when_it_was_asked_however_late_the_answer() -> None:
@@ -92,6 +94,13 @@ def test_a_member_lends_to_the_primary_of_the_term_and_not_after_a_higher_promis
 def test_a_member_lends_to_nobody_but_the_primary_it_knows_of_that_term() -> None:
     assert not may_lend(remembering("b"), cluster="main", term=1, primary="c/1").ok
     assert not may_lend(remembering("b"), cluster="other", term=1, primary="a/1").ok
+
+
+def test_who_has_no_data_or_knows_of_no_term_may_have_lost_what_it_promised_and_lends_to_nobody() -> None:
+    for changes in ({"data": Data.NONE}, {"data": Data.BUILDING}, {"order": None}):
+        refused = may_lend(remembering("b", **changes), cluster="main", term=1, primary="a/1")
+        assert not refused.ok
+        assert "has no data" in refused.reason
 
 
 def test_a_record_under_a_grant_claims_nobody_but_its_primary() -> None:

@@ -6,11 +6,14 @@ Beside `undoing`, which has the rules of every cluster; `undone` lists both with
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from pgswarm.core import (
+    grant,
     lapse,
     tenure,
 )
+from pgswarm.core.memory import Memory, Verdict
 from pgswarm.core.record import Record
 from pgswarm.loop import observe
 from pgswarm.sim import aside, leave
@@ -41,6 +44,16 @@ def the_former_holder_is_not_waited_for(patch: Patch) -> None:
 
 def one_consent_suffices(patch: Patch) -> None:
     patch.put(leave, "must_consent", lambda order: order.peers[:1])
+
+
+def who_has_no_data_consents(patch: Patch) -> None:
+    real = grant.may_lend
+
+    def trusting(memory: Memory, **asked: Any) -> Verdict:
+        said = real(memory, **asked)
+        return Verdict(ok=True, reason="why not") if "has no data" in said.reason else said
+
+    patch.put(grant, "may_lend", trusting)
 
 
 def the_loss_is_not_said(patch: Patch) -> None:

@@ -395,6 +395,11 @@ UNDONE = (
         shows="not within 15 s",
     ),
     Undone(
+        rule="async: who has no data has no say",
+        undo=grants_undo.who_has_no_data_consents, scenario=grants.an_elected_member_that_has_lost_its_volume,
+        shows="not: it is let write on",
+    ),
+    Undone(
         rule="async: no failover beyond maxLagOnFailover",
         undo=grants_undo.any_lag_is_small, scenario=grants.the_furthest_lacks_more_than_is_allowed,
     ),

@@ -18,6 +18,7 @@ from enum import Enum, auto
 
 from pgswarm.core.claim import Incarnation
 from pgswarm.core.memory import Memory, Verdict
+from pgswarm.core.reports import Data
 
 TTL = 10.0
 """Seconds for which a grant lets a primary write, counted from when it asked."""
@@ -109,7 +110,9 @@ def extended(holding: Holding, asked_at: float) -> Holding:
 def may_lend(memory: Memory, *, cluster: str, term: int, primary: Incarnation, place: str = "") -> Verdict:
     """May this member let the primary of `term` write on without an operator? The moment must then be durable.
 
-    A primary means the member at one place; a container of it that was left behind elsewhere has no say.
+    A primary means the member at one place; a container of it that was left behind elsewhere has no say. Nor has a
+    member without data: its volume may be a new one, and with the old one went what it had promised, or that it was
+    elected itself (`make sim` found it: the winner of t+1 lost its volume and consented in t).
     """
     if cluster != memory.cluster:
         return Verdict(ok=False, reason=f"this is {memory.member} of {memory.cluster}, not of {cluster}")
@@ -118,6 +121,8 @@ def may_lend(memory: Memory, *, cluster: str, term: int, primary: Incarnation, p
     if memory.promised > term:
         return Verdict(ok=False, reason=f"promised term {memory.promised}, newer than {term}")
     order = memory.order
-    if order is not None and order.term == term and order.primary != primary:
+    if memory.data is not Data.READY or order is None:
+        return Verdict(ok=False, reason=f"{memory.member} has no data, so it may have lost what it promised with them")
+    if order.term == term and order.primary != primary:
         return Verdict(ok=False, reason=f"the primary of term {term} is {order.primary}, not {primary}")
     return Verdict(ok=True, reason=f"{primary} may write on in term {term}")

@@ -187,6 +187,8 @@ def lend(agent: Agent, request: wire.ConsentRequest) -> Job:
     finally:
         agent.release()
     agent.publish()
+    if not verdict.ok:
+        agent.site.count("asked for consent in vain")
     agent.site.story(agent.name, f"asked for consent: {verdict.reason}")
     return wire.Answer(accepted=verdict.ok, reason=verdict.reason)
 

@@ -123,6 +123,26 @@ def the_members_consent(play: Play) -> None:
     play.expect("nothing was lost", not play.site.ledger.losses.lost)
 
 
+def an_elected_member_that_has_lost_its_volume(play: Play) -> None:
+    """The other is elected while the primary's machine is off; then it loses its disk, and with it its promise and that
+    it was elected. No operator lives when the old primary comes back, believes that it reigns, and asks it for consent.
+    (Found by seed 57941: it consented, and the old term acknowledged commits beside the next.)
+    """
+    _begin(play)
+    node = play.node("pg-1")
+    play.faults.power_off(node)
+    play.until("the other reigns", lambda: _is_over(play), within=60)
+    play.windows.nobody_operates()
+    for operator in play.site.operators:
+        operator.kill()
+    play.faults.lose_volume("pg-2")
+    before = play.site.seen["extended by consent"]
+    play.faults.power_on(node)
+    play.never("it is let write on", lambda: play.site.seen["extended by consent"] > before, during=30.0)
+    play.expect("it was asked for consent", play.site.seen["asked for consent in vain"])
+    play.rest()
+
+
 def waiting_is_given_up_and_taken_up_again(play: Play) -> None:
     """The document goes from preferred to async and back. The primary asks for a grant before an order demands one, so
     nobody is turned out; on the way back the claim grows as it always does.
