@@ -239,3 +239,15 @@ def test_who_is_to_leave_and_is_no_copy_is_not_held_back_by_a_fence() -> None:
     assert durability.held_back(seen, of, "c", NOW) == ""
     streams = world(of, primary(of, "c"), down(of), standby(of, "c"), document=document("ab"))
     assert durability.held_back(streams, of, "c", NOW) == "it is the only copy beside that of a"
+
+
+def test_who_is_fenced_and_still_runs_is_asked_before_loss_is_accepted_and_is_not_elected() -> None:
+    """It streams, so with the old primary it would go on acknowledging commits in the old term."""
+    of = record("ab", 2, "b", members="abc", fences=(behind("b"),), wish=wish("accept-loss", dead=("a", "b")))
+    gone = heard(primary(of), **DEAD)
+    first = plan(world(of, gone, standby(of, "b"), standby(of, "c")), NOW)
+    assert {step.member for step in first.steps if isinstance(step, AskPromise)} == {"b", "c"}
+    only_c = plan(world(of, gone, standby(of, "b"), promiser(of, "c", 2)), NOW)
+    assert {step.member for step in only_c.steps if isinstance(step, AskPromise)} == {"b"}
+    both = plan(world(of, gone, promiser(of, "b", 2, 900), promiser(of, "c", 2)), NOW)
+    assert written(both)[0].primary == "c/1"

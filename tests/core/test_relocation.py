@@ -66,7 +66,9 @@ def wanting(of: Record, *, lost: str = "", of_spec: dict[str, Any] | None = None
     alive = "".join(member for member in others if member not in lost)
     said = [primary(of, alive), *(standby(of, member) for member in alive)]
     gone = [heard(standby(of, member), ago=99.0) for member in lost if member != of.primary_member]
-    return world(of, *said, *gone, document=asked.model_copy(update={"spec": spec}), swarm=nodes(down=lost))
+    away = {f"id-{member}": 99.0 for member in lost}
+    new = asked.model_copy(update={"spec": spec})
+    return world(of, *said, *gone, document=new, swarm=nodes(down=lost), away=away)
 
 
 def written(plan: Plan) -> Record:
@@ -157,6 +159,14 @@ def test_nor_does_a_primary_move_that_only_one_could_follow() -> None:
     seen = wanting(PAIR, a="d")
     assert relocations(seen, PAIR, NOW) == ()
     assert not handover.begun(seen, PAIR, NOW).steps
+
+
+def test_one_whose_node_was_only_just_seen_down_is_a_copy_still() -> None:
+    """It may be starting again: given up, its data would count for nothing when it is back."""
+    of = record("a", 1, sync="", members="ab")
+    seen = wanting(of, b="d", lost="b")
+    assert relocations(replace(seen, away={"id-b": 2.0}), of, NOW) == ()
+    assert relocations(replace(seen, away={}), of, NOW) == ()
 
 
 def test_one_that_is_lost_with_its_node_is_no_copy_and_may_move() -> None:

@@ -65,7 +65,7 @@ def accepted(world: World, record: Record, wish: Wish, now: float) -> Plan:
         if (report := world.present(member, now)) is not None
         and report.incarnation is not None
         and record.is_held_by(report, report.incarnation)
-        and record.fence(member) is None
+        and not record.keeps_down(member)
     }
     unnamed = [one for one in missing(world, record, now) if one.member not in wish.dead]
     if unnamed:
@@ -73,9 +73,13 @@ def accepted(world: World, record: Record, wish: Wish, now: float) -> Plan:
     term = max([record.term + 1, *(report.promised for report in reports.values())])
     asked = [name for name, report in reports.items() if not ballot.has_promised(report, term)]
     fit = {
-        name: report for name, report in reports.items() if name not in asked and ballot.is_on_the_line(report, record)
+        name: report
+        for name, report in reports.items()
+        if name not in asked and ballot.is_on_the_line(report, record) and record.fence(member_of(name)) is None
     }
-    if any(member_of(name) not in wish.dead for name in asked) or (asked and not fit):
+    # Who is fenced and runs still confirms commits: it cannot be elected, and is asked all the same.
+    unheeded = [name for name in asked if member_of(name) not in wish.dead or record.fence(member_of(name)) is not None]
+    if unheeded or (asked and not fit):
         why = f"{wish}: everybody who can be reached is asked first"
         return Plan(steps=tuple(AskPromise(member=member_of(name), term=term, reason=why) for name in asked))
     if not fit:

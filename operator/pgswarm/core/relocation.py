@@ -102,6 +102,11 @@ def _found(world: World, record: Record, now: float) -> Iterator[Relocation | st
             yield gone
 
 
+def _is_long_away(world: World, place: Place) -> bool:
+    """One listing that says so may be of a node that is just starting again."""
+    return world.away.get(place.node_id, 0.0) >= REMOVED_AFTER
+
+
 def _wanted(
     world: World,
     document: PostgresCluster,
@@ -128,7 +133,9 @@ def _wanted(
     where = f"on {node.name}" if node is not None and node.id != place.node_id else f"on volume {volume}"
     here = swarm.node(place.node_id)
     is_down = here is None or here.state == "down"
-    move = Relocation(place=place, reason=f"the document wants it {where}", lost=is_down)
+    move = Relocation(
+        place=place, reason=f"the document wants it {where}", lost=is_down and _is_long_away(world, place)
+    )
     if is_down and (sign := _sign_of_life(world, record, place.member, now)):
         return (
             f"{place.member} stays on {place.node_name}: {move.reason}, but Swarm says that the node is down, and "

@@ -104,18 +104,33 @@ class Deleter:
             [one for one in there.members if one.member != primary],
             [one for one in there.members if one.member == primary],
         ):
+            await self._still(stored)
             await self._stopped(group)
+        await self._still(stored)
         for service in there.members:
             await self._swarm.remove_service(service.id)
             self._tell(f"service {service.name} is removed")
         for secret in there.secrets:
             await self._when_free(f"secret {secret.name}", partial(removing.secret, self._engine, secret.id))
         left = await self._network(there)
+        await self._still(stored)
         left += await self._volumes(there, volumes=volumes)
+        await self._still(stored)
         if stored is not None and stored.record is not None:
             await removing.config(self._swarm.engine, stored.config_id)
             self._tell(f"the record is removed; it said: term {stored.record.term}, primary {stored.record.primary}")
         return left
+
+    async def _still(self, stored: Stored | None) -> None:
+        """Is it still meant? Asked before whatever cannot be taken back: somebody may have cancelled it meanwhile."""
+        if stored is None or stored.record is None:
+            return
+        now = await self._records.read(self._cluster)
+        meant = now.record.deletion if now is not None and now.record is not None else None
+        if now is None or now.config_id != stored.config_id or meant != stored.record.deletion:
+            raise Refused(
+                "the deletion was taken back meanwhile: nothing more is removed; `pgswarm status` says how it is"
+            )
 
     async def look_again(self, stored: Stored | None) -> Looked:
         """The same, with what was stored a moment ago."""

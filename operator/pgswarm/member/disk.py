@@ -208,13 +208,14 @@ def _allocate(path: Path, wanted: int) -> None:
     if _size_of(path) == wanted:
         return
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    before = min(_size_of(path), wanted)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        os.ftruncate(descriptor, min(_size_of(path), wanted))
+        os.ftruncate(descriptor, before)
         if wanted:
             os.posix_fallocate(descriptor, 0, wanted)
     except OSError:
-        os.ftruncate(descriptor, 0)
+        os.ftruncate(descriptor, before)  # what was had is kept
         raise
     finally:
         os.close(descriptor)

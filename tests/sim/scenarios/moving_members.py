@@ -83,7 +83,7 @@ def a_container_left_behind_gives_no_consent(play: Play) -> None:
     play.faults.isolate("n3")
     play.until("its node counts as down", lambda: play.site.swarm.machines["n3"].state == "down", within=20)
     play.places(n1="pg-1", n4="pg-3")
-    play.until("it lives elsewhere", lambda: play.home("pg-3") == "n4", within=30)
+    play.until("it lives elsewhere", lambda: play.home("pg-3") == "n4", within=60)
     play.until(
         "it follows under a grant",
         lambda: play.site.container("pg-3") and play.agent("pg-3").streaming and play.record.grant is Grant.HELD,
