@@ -8,6 +8,7 @@ from pgswarm.core.grant import may_lend
 from pgswarm.core.memory import Memory, accept, accepted, consent
 from pgswarm.core.orders import Circumstances, Order, order_for
 from pgswarm.core.record import Record
+from pgswarm.core.reports import Data
 from pgswarm.core.resumption import Heard, heard_as, may_resume
 from pgswarm.ports.agents import not_member
 from tests.core.builders import NOW, promiser, record, standby
@@ -42,7 +43,8 @@ def test_a_container_that_was_left_behind_accepts_no_order_for_the_member_that_m
 @pytest.mark.parametrize(("place", "ok"), [(HERE, True), (ELSEWHERE, False), ("", True)])
 def test_nor_does_it_promise_anything_or_let_a_primary_write_on(place: str, ok: bool) -> None:
     assert consent(at(place), "main", 2, HERE).ok == ok
-    assert may_lend(at(place), cluster="main", term=1, primary="a/1", place=HERE).ok == ok
+    following = at(place).model_copy(update={"data": Data.READY, "order": order_for("main", OF, "b")})
+    assert may_lend(following, cluster="main", term=1, primary="a/1", place=HERE).ok == ok
 
 
 def test_what_an_operator_of_before_did_not_say_is_no_contradiction() -> None:
