@@ -201,7 +201,8 @@ def test_a_cluster_is_deleted_where_it_was_cut_short_and_its_data_only_when_that
         assert "gone_gone-2" in stage.docker("volume", "ls", "-q", node=3), "another node's data is only named"
         with pytest.raises(Broken, match="there is no cluster 'gone' here"):
             pgswarm("delete", "gone", "--yes")
-        stage.docker("volume", "rm", "gone_gone-2", node=3)
+        what = "the other node to let go of its volume"
+        wait_for(lambda: stage.docker("volume", "rm", "gone_gone-2", node=3) or True, what, 60)
     assert {one["cluster"] for one in json.loads(stage.pgswarm("status", "-o", "json"))} >= {CLUSTER}
 
 
