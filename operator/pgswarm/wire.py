@@ -103,6 +103,7 @@ class OperatorReport(Message):
     node_id: str
     able: bool = Field(default=True, description="it reached Swarm's store lately")
     leaving: bool = Field(default=False, description="its last word: it was told to end, and acts no more")
+    told: tuple[str, ...] = Field(default=(), description="what it has lately sent to webhooks (`core/notices`)")
     boot: str
 
 

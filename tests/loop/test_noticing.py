@@ -14,7 +14,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from pgswarm.core.notices import Notice
+from pgswarm.core.notices import Notice, happening
 from pgswarm.loop import noticing
 from pgswarm.loop.noticing import Noticing
 from pgswarm.ports import webhook
@@ -145,7 +145,8 @@ async def test_who_does_not_act_keeps_quiet_and_sends_what_it_saw_when_the_other
     assert receiver.kinds() == ["failover-started"]
 
 
-async def test_who_acts_next_does_not_repeat_what_one_that_still_lives_has_sent(receiver: Receiver) -> None:
+async def test_who_acts_next_waits_for_the_word_of_one_that_still_lives(receiver: Receiver) -> None:
+    """And sends it when that one is gone."""
     told = Noticing((receiver.hook,))
     living = {"o2"}
     told.is_alive = living.__contains__
@@ -162,6 +163,42 @@ async def test_who_acts_next_does_not_repeat_what_one_that_still_lives_has_sent(
         await receiver.until(1)
         tasks.cancel_scope.cancel()
     assert receiver.kinds() == ["failover-started"]
+
+
+async def test_what_each_of_two_left_to_the_other_is_sent_all_the_same(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who acts changes with the primary, and for a moment both took the other for the one that does."""
+    monkeypatch.setattr(noticing, "WORD", 0.1)
+    said: dict[str, tuple[str, ...]] = {}
+    one, other = Noticing((receiver.hook,)), Noticing((receiver.hook,))
+    for told, name in ((one, "o2"), (other, "o1")):
+        told.is_alive = {"o1", "o2"}.__contains__
+        told.told_by_others = lambda name=name: frozenset(said.get(name, ()))  # type: ignore[misc]
+    now = anyio.current_time()
+    async with anyio.create_task_group() as tasks:
+        for told, name in ((one, "o2"), (other, "o1")):
+            told.start(tasks)
+            told.look(replace(well(now), leader=name))
+            told.look(lost(now, leader=name))  # type: ignore[arg-type]
+        other.look(lost(now))  # type: ignore[arg-type]
+        assert other.told() == ()
+        await anyio.sleep(0.15)
+        other.look(lost(now))  # type: ignore[arg-type]
+        await receiver.until(1)
+        said["o2"] = other.told()
+        one.look(lost(now))  # type: ignore[arg-type]
+        await anyio.sleep(0.2)
+        tasks.cancel_scope.cancel()
+    assert receiver.kinds() == ["failover-started"]
+
+
+def test_a_change_and_the_end_of_a_failover_are_one_happening() -> None:
+    told = Noticing().spoken("main", "test", "x", "o1")
+    ended = told.model_copy(update={"id": "main/failover-ended/3", "kind": "failover-ended"})
+    changed = told.model_copy(update={"id": "main/primary-changed/3", "kind": "primary-changed"})
+    started = told.model_copy(update={"id": "main/failover-started/3", "kind": "failover-started"})
+    assert happening(ended) == happening(changed) != happening(started)
 
 
 async def test_a_person_sees_what_a_webhook_answers(receiver: Receiver) -> None:

@@ -76,6 +76,12 @@ class Seen:
     disks: dict[str, str] = field(default_factory=dict)  # member → low or short, where it was told
 
 
+def happening(notice: Notice) -> str:
+    """What it is about, the same for two that tell it differently: who has not seen the loss tells of a change only."""
+    kind = "primary-changed" if notice.kind == "failover-ended" else notice.kind
+    return notice.id.replace(f"/{notice.kind}/", f"/{kind}/", 1)
+
+
 def noticed(before: Seen | None, world: World, now: float) -> tuple[Seen | None, tuple[Notice, ...]]:
     """What is new since the last look, and what to remember for the next."""
     record = world.record

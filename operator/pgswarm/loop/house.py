@@ -71,6 +71,7 @@ class House:
         self.began = anyio.current_time()
         self.peers = Peers(identity.name, identity.node_id, agents, self.listing, self.ring)
         self.noticing.is_alive = lambda name: any(one.name == name for one in self.peers.candidates())
+        self.noticing.told_by_others = self.peers.told
         self.tenure = Keeper(identity.name, tenures, self.peers, self._lookouts, self.ring) if tenures else None
         self._swarm = swarm
         self.records = records
@@ -122,7 +123,11 @@ class House:
     def report(self) -> OperatorReport:
         """What the other operators are told."""
         return OperatorReport(
-            operator=self.identity.name, node_id=self.identity.node_id, able=self.listing.able, boot=self._boot
+            operator=self.identity.name,
+            node_id=self.identity.node_id,
+            able=self.listing.able,
+            told=self.noticing.told(),
+            boot=self._boot,
         )
 
     async def _lasting(self, what: str, part: Callable[[], Awaitable[None]]) -> None:

@@ -1,10 +1,11 @@
 """Noticing: each pass of each cluster is looked at for news, and who acts sends them.
 
 Every operator derives notices (`core/notices`); the one that acts for the cluster hands them to its couriers, the
-others keep theirs for `KEPT` and then forget them. So if the acting operator is lost together with the primary, as
-happens when a node goes down, the next one sends what it saw itself and the lost one may not have sent, under the same
-ids: at least once while an operator lives, and rarely twice. One that is still heard has sent its own: with the primary
-it often changes who acts, and that alone is no reason to say things again.
+others keep theirs for `KEPT` and then forget them. With the primary it often changes who acts, and for a moment each of
+two operators may take the other for the one that does. So operators tell each other what they have sent: whoever acts
+sends what it has kept and nobody says to have sent, at once when the one that acted is lost, as happens when a node
+goes down, and else after `WORD`, by when a living one's word would have come. The ids are the same: a notice is sent at
+least once while an operator lives, and rarely twice.
 
 The loop never waits for any of this: handing over is an append to a queue with a bound, of which the oldest are
 dropped, and each webhook has a courier of its own, which retries with growing pauses and gives up after `LAST`.
@@ -20,7 +21,7 @@ import anyio
 from anyio.abc import TaskGroup
 from loguru import logger
 
-from pgswarm.core.notices import Notice, Seen, noticed
+from pgswarm.core.notices import Notice, Seen, happening, noticed
 from pgswarm.core.world import World
 from pgswarm.errors import Again, Refused
 from pgswarm.ports import webhook
@@ -28,6 +29,9 @@ from pgswarm.ports.webhook import Hook
 
 KEPT = 30.0
 """Seconds for which an operator that does not act keeps what it has noticed."""
+
+WORD = 3.0
+"""Seconds for which what another operator should have sent waits for its word that it has: a few heartbeats."""
 
 MOST = 100
 """Notices that wait for one webhook; then the oldest is dropped."""
@@ -102,7 +106,9 @@ class Noticing:
         self._couriers = [Courier(hook, key, self._threads, self.counts) for hook in hooks]
         self._seen: dict[str, Seen | None] = {}
         self._kept: dict[str, list[tuple[float, Notice, str | None]]] = {}  # with who acted then
+        self._sent: deque[tuple[float, str]] = deque()
         self.is_alive: Callable[[str], bool] = lambda operator: False
+        self.told_by_others: Callable[[], frozenset[str]] = frozenset
         self._wall = wall
 
     def start(self, tasks: TaskGroup) -> None:
@@ -125,14 +131,25 @@ class Noticing:
         kept += [(now, one, world.leader) for one in news]
         if not kept:
             return
-        due = [one for _, one, leader in kept if world.leader is None and (leader is None or not self.is_alive(leader))]
+        others = self.told_by_others()
+        kept[:] = [(at, one, leader) for at, one, leader in kept if now - at < KEPT and happening(one) not in others]
+        if world.leader is not None:
+            return
+        due = [one for at, one, leader in kept if leader is None or now - at >= WORD or not self.is_alive(leader)]
         for one in due:
             self.send(one)
-        kept[:] = [(at, one, leader) for at, one, leader in kept if one not in due and now - at < KEPT]
+        kept[:] = [(at, one, leader) for at, one, leader in kept if one not in due]
+
+    def told(self) -> tuple[str, ...]:
+        """What was sent in the last `KEPT` seconds, for the other operators."""
+        while self._sent and anyio.current_time() - self._sent[0][0] >= KEPT:
+            self._sent.popleft()
+        return tuple(word for _, word in self._sent)
 
     def send(self, notice: Notice) -> None:
         """Hand it to every courier."""
         logger.info("notice {}: {}", notice.id, notice.text)
+        self._sent.append((anyio.current_time(), happening(notice)))
         for courier in self._couriers:
             courier.take(notice)
 

@@ -85,6 +85,11 @@ class Peers:
             candidates.append(Candidate(name=report.operator, node_id=report.node_id, able=report.able))
         return candidates
 
+    def told(self) -> frozenset[str]:
+        """What the others that are heard say they have told to webhooks lately."""
+        reports = [one.report for one in self._watches.sightings.values() if one.report is not None]
+        return frozenset(word for report in reports for word in report.told)
+
     def address_of(self, name: str) -> str | None:
         """Where an operator can be asked."""
         for sighting in self._watches.sightings.values():
