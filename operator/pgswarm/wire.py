@@ -10,6 +10,7 @@
     GET  /activity   → Activity                       what goes on in PostgreSQL, asked for when this is (`pgswarm top`)
     GET  /metrics    for Prometheus                   no secret needed, or a token: see ports/scrape
     POST /inspect    InspectRequest → Inspection      machine, network and passwords there, for `pgswarm doctor`
+    POST /drill      Strike → Answer                  that term's primary is killed, for `pgswarm drill`
     GET  /primary    200 if a writer may be sent here, else 503         no secret needed; the body says why
     GET  /replica    200 if a reader may be sent here, else 503         no secret needed
     GET  /live       200 while the agent's loop turns                   no secret needed

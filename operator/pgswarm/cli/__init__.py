@@ -22,6 +22,7 @@ from pgswarm.cli import (
     delete,
     doctor,
     documents,
+    drill,
     failures,
     fence,
     history,
@@ -56,6 +57,7 @@ reach.declare(app)
 top.declare(app)
 notify.declare(app)
 doctor.declare(app)
+drill.declare(app)
 agents.declare(app)
 manual.declare(app)
 

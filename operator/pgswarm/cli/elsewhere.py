@@ -58,19 +58,19 @@ def carried(argv: Sequence[str]) -> str:
     return done.output
 
 
-def heard(argv: Sequence[str], documents: Path | None = None) -> tuple[int, str]:
+def heard(argv: Sequence[str], documents: Path | None = None, seconds: float = SECONDS) -> tuple[int, str]:
     """The same, but the output is the caller's to show."""
     import anyio
 
     async def carrying() -> Outcome:
-        return await _carry(list(argv), documents)
+        return await _carry(list(argv), documents, seconds)
 
     done = anyio.run(carrying)
     sys.stderr.write(done.errors)
     return done.exit_code, done.output
 
 
-async def _carry(argv: list[str], documents: Path | None) -> Outcome:
+async def _carry(argv: list[str], documents: Path | None, seconds: float = SECONDS) -> Outcome:
     from pgswarm.ports import delegate
     from pgswarm.ports.swarm import DockerSwarm
 
@@ -80,8 +80,8 @@ async def _carry(argv: list[str], documents: Path | None) -> Outcome:
     service = next((one for one in view.services if one.kind == "operator"), None)
     container = _container(view, service, here) if service else ""
     if container and documents is None:
-        return await delegate.exec_in(swarm.engine, container, ["pgswarm", *argv], seconds=SECONDS)
-    return await _once(swarm, service, argv, documents)
+        return await delegate.exec_in(swarm.engine, container, ["pgswarm", *argv], seconds=seconds)
+    return await _once(swarm, service, argv, documents, seconds)
 
 
 def _container(view: SwarmView, service: Service, here: Here) -> str:
@@ -90,7 +90,9 @@ def _container(view: SwarmView, service: Service, here: Here) -> str:
     return tasks[0].container_id if tasks else ""
 
 
-async def _once(swarm: DockerSwarm, service: Service | None, argv: list[str], documents: Path | None) -> Outcome:
+async def _once(
+    swarm: DockerSwarm, service: Service | None, argv: list[str], documents: Path | None, seconds: float
+) -> Outcome:
     from pgswarm.ports import delegate
 
     container: dict[str, Any] = service.spec["TaskTemplate"]["ContainerSpec"] if service else {}
@@ -110,4 +112,4 @@ async def _once(swarm: DockerSwarm, service: Service | None, argv: list[str], do
         mounts.append({"Type": "bind", "Source": str(folder), "Target": str(folder), "ReadOnly": True})
         argv = [*argv, str(documents)]
     settings = [f"{name}={value}" for name, value in env.items() if value]
-    return await delegate.one_off(swarm, image, ["env", *settings, "pgswarm", *argv], mounts=mounts, seconds=SECONDS)
+    return await delegate.one_off(swarm, image, ["env", *settings, "pgswarm", *argv], mounts=mounts, seconds=seconds)

@@ -8,7 +8,7 @@
     claim-restored     they no longer do
     disk-low           little room is left under a member's volume, or hardly any
     disk-recovered     there is enough again
-    drill-started, drill-ended, test    somebody says so (`pgswarm notify`)
+    drill-started, drill-ended, test    somebody says so (`pgswarm drill`, `pgswarm notify`)
 
 Every operator derives them; which of them sends is not decided here (`loop/noticing`). So the id of a notice follows
 from what happened, not from who saw it or when: a receiver that keeps ids sees each once, though two operators sent it.

@@ -43,6 +43,8 @@ class Target:
     database: str
     user: str
     password: str = field(repr=False)
+    connect_timeout: int = 5
+    """Seconds for one address of one host."""
 
     def conninfo(self, first: int = 0) -> str:
         """libpq's connection string, with host number `first` first."""
@@ -54,7 +56,9 @@ class Target:
             dbname=self.database,
             user=self.user,
             password=self.password,
-            connect_timeout=5,
+            connect_timeout=self.connect_timeout,
+            # A name may stand for several routers: each connection begins with another of them.
+            load_balance_hosts="random" if len(hosts) == 1 else "disable",
             # What an application should set too: a router that died without a word is left within seconds.
             keepalives_idle=1,
             keepalives_interval=1,
@@ -79,14 +83,18 @@ class Gap:
 class Ledger:
     """Writers under way. Use as a context manager; ends within PATIENCE."""
 
-    def __init__(self, target: Target, writers: int = 4, table: str = "pgswarm_ledger") -> None:
+    def __init__(
+        self, target: Target, writers: int = 4, table: str = "pgswarm_ledger", patience: float = PATIENCE
+    ) -> None:
         self._target = target
         self._writers = writers
-        self._table = table
+        self._table = sql.Identifier(*table.split("."))
+        self._patience = patience
         # Columns: an hour of writing is a million rows. Times grow, because one thread notes them.
         self._times = array("d")
         self._writer = array("B")
         self._number = array("q")
+        self._took = array("f")
         self._checked = 0
         self._failures: list[tuple[float, str]] = []
         self._ended = threading.Event()
@@ -98,8 +106,7 @@ class Ledger:
     def __enter__(self) -> Ledger:
         with psycopg.connect(self._target.conninfo(), autocommit=True) as connection:
             columns = "(run text, writer int, number bigint, PRIMARY KEY (run, writer, number))"
-            table = sql.Identifier(self._table)
-            connection.execute(sql.SQL("CREATE TABLE IF NOT EXISTS {} " + columns).format(table))
+            connection.execute(sql.SQL("CREATE TABLE IF NOT EXISTS {} " + columns).format(self._table))
         self._began = time.monotonic()
         self._thread.start()
         return self
@@ -122,6 +129,10 @@ class Ledger:
     def failures(self) -> Sequence[tuple[float, str]]:
         """When attempts failed, and with which words."""
         return tuple(self._failures)
+
+    def moments(self, first: int = 0) -> list[tuple[float, float]]:
+        """When each write from number `first` on was acknowledged (time.monotonic()), and after how many seconds."""
+        return [(self._times[index], self._took[index]) for index in range(first, len(self._times))]
 
     def gap(self, since: float | None = None) -> Gap:
         """The longest pause from `since` (time.monotonic(), the beginning if None) until now."""
@@ -183,9 +194,7 @@ class Ledger:
         if first == end:
             return []
         least = min(self._number[first:end])
-        query = sql.SQL("SELECT writer, number FROM {} WHERE run = %s AND number >= %s").format(
-            sql.Identifier(self._table)
-        )
+        query = sql.SQL("SELECT writer, number FROM {} WHERE run = %s AND number >= %s").format(self._table)
         there, give_up = set[int](), time.monotonic() + 2 * PATIENCE
         while True:
             try:
@@ -224,20 +233,22 @@ class Ledger:
 
     async def _write(self, writer: int) -> None:
         number, attempt, spreads = 0, writer, self._spreads
-        query = sql.SQL("INSERT INTO {} VALUES (%s, %s, %s)").format(sql.Identifier(self._table))
+        query = sql.SQL("INSERT INTO {} VALUES (%s, %s, %s)").format(self._table)
         while not self._ended.is_set():
             if spreads != self._spreads:
                 attempt, spreads = writer, self._spreads
             try:
-                with anyio.fail_after(PATIENCE):
+                with anyio.fail_after(self._patience):
                     connection = await psycopg.AsyncConnection.connect(self._target.conninfo(attempt), autocommit=True)
                 async with connection:
                     while not self._ended.is_set() and spreads == self._spreads:
                         number += 1
-                        with anyio.fail_after(PATIENCE):
+                        asked = time.monotonic()
+                        with anyio.fail_after(self._patience):
                             await connection.execute(query, [self._name, writer, number])
                         self._writer.append(writer)
                         self._number.append(number)
+                        self._took.append(time.monotonic() - asked)
                         self._times.append(time.monotonic())  # last: who reads from another thread counts these
                         await anyio.sleep(PACE)
             except (psycopg.Error, OSError, TimeoutError) as error:

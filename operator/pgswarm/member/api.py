@@ -51,6 +51,7 @@ class Door:
             ("GET", "/live"): self._live,
             ("GET", "/activity"): self._activity,
             ("POST", "/inspect"): self._inspect,
+            ("POST", "/drill"): self._drill,
             ("GET", "/metrics"): scrape.handler(self._secret, self._token, self._metrics),
         }
 
@@ -128,6 +129,16 @@ class Door:
         from pgswarm.member import inspect  # late: an agent is seldom asked, and lives for months
 
         return Reply(body=(await inspect.inspect(agent.config, request)).model_dump_json())
+
+    async def _drill(self, call: Call) -> Reply:
+        agent = self._admit(call)
+        if isinstance(agent, Reply):
+            return agent
+        from pgswarm.core.drilling import Strike  # late, as above
+        from pgswarm.member import drill
+
+        strike = door.parsed(call, Strike)
+        return strike if isinstance(strike, Reply) else _answered(drill.struck(agent, strike))
 
     async def _metrics(self, call: Call) -> str:
         agent = self.agent

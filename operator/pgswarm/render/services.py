@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pgswarm import settings
+from pgswarm.core import drilling
 from pgswarm.core.record import Place
 from pgswarm.core.spec import PostgresCluster
 from pgswarm.core.swarmview import SwarmView
@@ -149,6 +150,39 @@ def router_services(
             raise Refused(f"spec.router.nodes: there is no node {reference!r} in this Swarm; there are {known}")
         found[node.id] = _router(document, view, image, requested, heritage, node=(node.id, node.name))
     return tuple(found.values())
+
+
+def drill_service(document: PostgresCluster, view: SwarmView, *, node_id: str, image: str, seconds: float) -> Spec:
+    """The writing client of a drill: on the applications' network only, with the owner's password, run once."""
+    cluster, router, postgres = document.name, document.spec.router, document.spec.postgres
+    container = _container(
+        image=image,
+        hostname=_host_name(f"drill-{cluster}"),
+        env={},
+        grace=ROUTER_GRACE,
+        mounts=[],
+        secrets=[_secret(view, owner_secret(document), settings.OWNER_PASSWORD_FILE)],
+    )
+    words = ["--host", router.name, "--port", str(router.port), "--database", postgres.database]
+    container["Command"] = ["pgswarm", "drill-writer", *words, "--user", postgres.owner, "--seconds", f"{seconds:g}"]
+    task = _task(container, _pinned(node_id), [_network(view, router.network, f"drill-{cluster}")])
+    return {
+        "Name": drill_name(cluster),
+        "Labels": {settings.LABEL_KIND: "drill", drilling.LABEL: cluster},
+        "TaskTemplate": {
+            **task,
+            "RestartPolicy": {"Condition": "none"},
+            # Whatever the engine's default is, this is what `docker service logs` can read.
+            "LogDriver": {"Name": "json-file"},
+        },
+        "Mode": {"Replicated": {"Replicas": 1}},
+        "EndpointSpec": {"Mode": "dnsrr"},
+    }
+
+
+def drill_name(cluster: str) -> str:
+    """The service of a drill's writing client."""
+    return f"pgswarm-drill-{cluster}"
 
 
 def resolved(spec: Spec, image: str, label: str) -> Spec:
