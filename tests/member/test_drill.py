@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import httpx
 import pytest
 
@@ -45,9 +47,7 @@ async def test_a_struck_postmaster_is_gone_at_once_and_its_agent_says_so(stage: 
     assert "drill: postgres is killed" in a.log
     assert a.process is not None
     assert a.process.poll() is None, "the agent lives"
-    await a.until(
-        "another postmaster or a crash", lambda report: report.postgres == "crashed" or a.postmaster_pid != pid
-    )
+    assert str(pid) not in os.listdir("/proc"), "it is gone, not stopping"
 
 
 async def test_a_struck_container_takes_the_agent_and_postgresql_with_it(stage: Stage) -> None:
