@@ -276,11 +276,10 @@ async def _clone(agent: Agent, upstream: duty.Upstream) -> None:
         if "slot" not in exc.reason:
             raise
         await build.clone(config, upstream.address, agent.tell, slot=False)
-    await build.put_in_place(config)
-    control = await tools.control_data(config)
-    system_id = control["Database system identifier"]
+    system_id = (await tools.control_data(config, config.fresh))["Database system identifier"]
     if order.system_id and system_id != order.system_id:
         raise Refused(f"{upstream.primary} is system {system_id}, the cluster is {order.system_id}; nothing is used")
+    await build.put_in_place(config)
     await agent.remember(data=Data.READY, system_id=system_id, follows=(upstream.primary, upstream.term))
     agent.follow_failures = 0
     agent.tasks.start_soon(build.delete_former, config)
