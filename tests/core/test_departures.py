@@ -12,6 +12,7 @@ from pgswarm.core.claim import Claim, Sync
 from pgswarm.core.departures import departures
 from pgswarm.core.plan import plan
 from pgswarm.core.record import DEPARTED_KEPT, Grant, Record
+from pgswarm.core.relocation import REMOVED_AFTER
 from pgswarm.core.reports import InForce, Postgres, Role
 from pgswarm.core.status import status_of
 from pgswarm.core.steps import NOTHING, EnsureService, Plan, RemoveService, Step, WriteRecord, title
@@ -197,7 +198,6 @@ GONE = left(record("ab", 2, sync="b"), "c")
         (seen_in(service(replicas=0), state="shutdown"), "remove service main_c", ""),
         (seen_in(service(replicas=0), state="running"), "", "when its container on node-c has ended"),
         (seen_in(service(replicas=0), state="running", node="unknown"), "", "on node-c has ended"),
-        (seen_in(service(replicas=0), state="running", node="down"), "remove service main_c", ""),
         (seen_in(service(cluster="other")), "", ""),
         (seen_in(service(of="z")), "", "service main_c is of a member that neither"),
         (seen_in(), "", ""),
@@ -207,6 +207,18 @@ def test_its_service_is_stopped_then_removed_and_nobody_elses_is(view: SwarmView
     plan = retirement.services(whole(GONE, "ab"), GONE, view)
     assert [title(step) for step in plan.steps] == [does] * bool(does)
     assert waits in " ".join(plan.waits)
+
+
+@pytest.mark.parametrize("listed", ["down", ""])
+def test_a_container_on_a_node_that_is_lost_counts_as_ended_once_that_has_been_so_for_a_while(listed: str) -> None:
+    """One listing may be old, or of a node that is just starting again."""
+    view = seen_in(service(replicas=0), state="running", node=listed or "down")
+    view = view if listed else view.model_copy(update={"nodes": ()})
+    for seconds, ended in ((None, False), (0.0, False), (REMOVED_AFTER - 1.0, False), (REMOVED_AFTER, True)):
+        seen = whole(GONE, "ab", away={} if seconds is None else {"id-c": seconds})
+        plan = retirement.services(seen, GONE, view)
+        assert [title(step) for step in plan.steps] == ["remove service main_c"] * ended
+        assert bool(plan.waits) is not ended
 
 
 def test_a_service_is_removed_because_the_record_says_so_never_because_a_member_is_missing_in_it() -> None:

@@ -443,3 +443,6 @@ def test_time_is_counted_without_a_gap_only() -> None:
     assert seen.seen(of, down, 230.0, 225.0) == {"id-c": 5.0}, "this operator was asleep until then"
     assert seen.seen(of, SwarmView(), 240.0, 1.0) == {}, "a Swarm without nodes is none"
     assert seen.seen(None, down, 250.0, 1.0) == {}
+    assert seen.seen(of, down, 260.0, 1.0) == {"id-c": 0.0}
+    left = of.amended("c has left", places=of.places[:2], departed=of.places[2:])
+    assert seen.seen(left, down, 270.0, 1.0) == {"id-c": 10.0}, "its container may run there still"

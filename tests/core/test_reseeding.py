@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from pgswarm.core import duty
 from pgswarm.core.actions import Clone, Rest
 from pgswarm.core.duty import Facts
@@ -11,7 +13,7 @@ from pgswarm.core.memory import Memory
 from pgswarm.core.orders import order_for
 from pgswarm.core.plan import plan
 from pgswarm.core.proposal import Proposal, propose
-from pgswarm.core.record import Record
+from pgswarm.core.record import Grant, Record
 from pgswarm.core.reports import Data, InForce, Postgres, Role
 from pgswarm.core.steps import Plan, WriteRecord
 from pgswarm.core.wish import Fence
@@ -77,6 +79,24 @@ def test_the_only_other_copy_is_kept_unless_a_person_insists() -> None:
             insisted, primary(insisted, "b"), standby(insisted, "b"), document=document("ab", durability=durability)
         )
         assert written(plan(forced, NOW))[0].claim.r == 1
+
+
+@pytest.mark.parametrize("how", ["async", "uncounted", "stands still"])
+def test_the_only_other_copy_is_one_too_where_nobody_counts_on_it(how: str) -> None:
+    """In `async` nobody ever does; and a standby that has fallen out of the claim may be all that is left."""
+    given: dict[str, Any] = {"claim": "a", "r": 1, "sync": "", "grant": Grant.HELD if how == "async" else Grant.NONE}
+    asked = document("abc", durability="async" if how == "async" else "preferred")
+    for insists in (False, True):
+        of = record(**given, members="abc", wish=wish("reseed", "b", data="b/1", fewer_copies=insists))
+        at = world(of, primary(of, "" if how == "stands still" else "b"), standby(of, "b"), document=asked)
+        said = proposal(of, at, fewer_copies=insists)
+        assert "b holds the only other copy" in said.lines[0]
+        assert ("--with-fewer-copies" in said.refusal) is not insists
+        said_by_plan = plan(at, NOW)
+        assert any(one.reseeds for one in written(said_by_plan)) is insists, said_by_plan
+    of = record(**given, members="abc", wish=WISH)
+    both = world(of, primary(of, "bc"), standby(of, "b"), standby(of, "c"), document=asked)
+    assert proposal(of, both).refusal == ""
 
 
 def test_other_data_by_now_is_an_answer_and_ends_the_entry() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pgswarm.core import bootstrap, relocation
+from pgswarm.core import bootstrap, relocation, retirement
 from pgswarm.core.memory import Memory
 from pgswarm.loop.away import Away
 from pgswarm.sim.mutants import Patch
@@ -13,6 +13,10 @@ from pgswarm.sim.mutants import Patch
 
 def who_is_left_behind_speaks(patch: Patch) -> None:
     patch.put(Memory, "is_at", lambda self, place: True)
+
+
+def one_listing_ends_a_container(patch: Patch) -> None:
+    patch.put(retirement, "REMOVED_AFTER", 0.0)
 
 
 def two_services_of_one_member(patch: Patch) -> None:

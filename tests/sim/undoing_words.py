@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pgswarm.core import ballot, durability, letters
+from pgswarm.core import ballot, durability, letters, reseeding
 from pgswarm.core.record import Record
 from pgswarm.core.steps import Plan
 from pgswarm.core.world import World
@@ -39,6 +39,10 @@ def who_is_fenced_is_counted(patch: Patch) -> None:
 
 def the_only_other_copy_is_given_up(patch: Patch) -> None:
     patch.put(durability, "held_back", lambda *given: "")
+
+
+def a_copy_that_nobody_counts_on_is_none(patch: Patch) -> None:
+    patch.put(reseeding, "_only_other_copy", lambda *given: "")
 
 
 def who_is_made_anew_is_counted(patch: Patch) -> None:

@@ -270,6 +270,12 @@ UNDONE = (
         shows="not: it is let go",
     ),
     Undone(
+        rule="the only other copy is one too where nobody counts on it",
+        undo=words_undo.a_copy_that_nobody_counts_on_is_none,
+        scenario=reseeded.the_only_standby_is_not_made_anew_though_nobody_waits_for_it,
+        shows="not: it is made anew",
+    ),
+    Undone(
         rule="who is to be made anew is not counted meanwhile",
         undo=words_undo.who_is_made_anew_is_counted, scenario=reseeded.a_standby_is_made_anew_by_a_word,
     ),
@@ -277,6 +283,12 @@ UNDONE = (
         rule="who is to leave counts until another does",
         undo=undo.who_leaves_is_let_go_at_once, scenario=departures.who_leaves_is_counted_until_another_is,
         shows="not: pg-3 is let go",
+    ),
+    Undone(
+        rule="a container on a node that is lost counts as ended only after a while",
+        undo=moves_undo.one_listing_ends_a_container,
+        scenario=moving_members.a_node_that_is_lost_for_a_moment_ends_its_container_first,
+        shows="not: another one of it is made",
     ),
     Undone(
         rule="a container that was left behind does not speak for the member that moved",

@@ -5,7 +5,7 @@ broken on one disk, a checksum that fails, a doubt. The way:
 
     1 the wish names the data directory, by its incarnation, that shall be replaced
     2 claim and sync do without the member (`durability`), once another is counted in its place; where there is none,
-      only if the person insists
+      only if the person insists. The only other copy that is not counted (all of them in `async`) is a copy as well
     3 nobody counts on it or waits for it any more, the primary serves and has heeded that: the *decision* is the write
       that puts the incarnation among `reseeds` and answers the wish. From then on the member's order says so, and
       whichever operator comes next goes on with it, however late
@@ -27,6 +27,7 @@ from pgswarm.core.claim import Incarnation, member_of
 from pgswarm.core.record import Record
 from pgswarm.core.reports import Data, MemberReport, Serving
 from pgswarm.core.steps import NOTHING, Plan, WriteRecord
+from pgswarm.core.streams import standbys
 from pgswarm.core.wish import Wish
 from pgswarm.core.world import World
 
@@ -84,7 +85,10 @@ def proposed(
 
 def _copies(world: World, record: Record, member: str, now: float, *, insists: bool) -> tuple[tuple[str, ...], str]:
     if not record.counts(member):
-        return (f"{member} is a standby: nobody counts on it",), ""
+        if not (why := _only_other_copy(world, record, member, now)):
+            return (f"{member} is a standby: nobody counts on it",), ""
+        line = f"{why}: until the new one is complete nobody could follow {record.primary_member} if that were lost"
+        return (line,), "" if insists else f"{why}: say --with-fewer-copies to do without meanwhile"
     would = record.model_copy(
         update={"wish": Wish(id="", kind="reseed", term=record.term, to=member, until=world.wall)}
     )
@@ -99,6 +103,22 @@ def _copies(world: World, record: Record, member: str, now: float, *, insists: b
     return (line,), "" if insists else f"the claim needs {member}: say --with-fewer-copies to do without meanwhile"
 
 
+def _kept_for(world: World, record: Record, member: str, now: float) -> str:
+    """What its data is still needed for; empty if it can be done without."""
+    if record.counts(member):
+        return durability.held_back(world, record, member, now)
+    return _only_other_copy(world, record, member, now)
+
+
+def _only_other_copy(world: World, record: Record, member: str, now: float) -> str:
+    """Said if nobody else streams from the primary: then whatever this member has is all that there is beside it."""
+    primary = world.present(record.primary_member, now)
+    there = standbys(world, record, primary, now) if primary is not None else ()
+    if any(member_of(name) != member for name in there):
+        return ""
+    return f"{member} holds the only other copy, though commits do not wait for it"
+
+
 def _wished(world: World, record: Record, wish: Wish, member: str, now: float) -> Plan:
     report, primary = world.present(member, now), world.present(record.primary_member, now)
     if report is not None and report.incarnation != wish.data:
@@ -108,9 +128,8 @@ def _wished(world: World, record: Record, wish: Wish, member: str, now: float) -
         return Plan(waits=(f"{wish}: {why}",), again=1.0) if passes else _answer(record, f"{wish} refused: {why}")
     if primary is None:
         return NOTHING
-    counted = "" if wish.fewer_copies else durability.held_back(world, record, member, now)
-    if record.counts(member) and counted:
-        return Plan(waits=(f"{wish}: {counted}",), again=1.0)
+    if kept := "" if wish.fewer_copies else _kept_for(world, record, member, now):
+        return Plan(waits=(f"{wish}: {kept}",), again=1.0)
     if counted := retirement.counted_on(record, member, primary):
         return Plan(waits=(f"{wish}: {counted}",), again=0.5)
     text = f"{wish}, asked for by {wish.by}: {wish.data} is made anew from {record.primary_member}"

@@ -11,11 +11,14 @@ record says is to go, and every operator sees it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pgswarm import settings
 from pgswarm.core import bootstrap, durability
 from pgswarm.core.claim import member_of
 from pgswarm.core.departures import Departure, departures
 from pgswarm.core.record import DEPARTED_KEPT, Place, Record
+from pgswarm.core.relocation import REMOVED_AFTER
 from pgswarm.core.reports import MemberReport
 from pgswarm.core.steps import NOTHING, Plan, RemoveService, WriteRecord
 from pgswarm.core.swarmview import Service, SwarmView
@@ -54,7 +57,7 @@ def services(world: World, record: Record, swarm: SwarmView) -> Plan:
         if service.replicas != 0:
             reason = f"{member} has left, so it is stopped; its volume is kept"
             steps.append(RemoveService(name=service.name, member=member, first=True, reason=reason))
-        elif ending := _ending(service, swarm):
+        elif ending := _ending(service, swarm, world.away):
             waits.append(f"service {service.name} is removed when its container on {ending} has ended")
         else:
             reason = f"{member} has left and its container has ended; its volume is kept"
@@ -104,10 +107,17 @@ def _is_ours(service: Service, cluster: str, member: str) -> bool:
     return (service.cluster, service.kind, service.member) == (cluster, "member", member)
 
 
-def _ending(service: Service, swarm: SwarmView) -> str:
-    """Where a container of it may still run, on a node that could say otherwise; empty if nowhere."""
+def _ending(service: Service, swarm: SwarmView, away: Mapping[str, float]) -> str:
+    """Where a container of it may still run; empty if nowhere.
+
+    What a node that is lost runs is nobody's any more, but one listing that calls it lost may be old, or of a node that
+    is just starting again.
+    """
     for task in swarm.tasks_of(service):
-        node = swarm.node(task.node_id) if task.node_id else None
-        if task.is_live and node is not None and node.state != "down":
-            return node.name
+        if not task.is_live or not task.node_id:
+            continue
+        node = swarm.node(task.node_id)
+        is_lost = node is None or node.state == "down"
+        if not is_lost or away.get(task.node_id, 0.0) < REMOVED_AFTER:
+            return node.name if node is not None else task.node_id
     return ""

@@ -113,7 +113,7 @@ class World:
     places: tuple[Place, ...] = ()
     place_problems: tuple[str, ...] = ()
     wanted: Mapping[str, Wanted] = field(default_factory=dict)
-    # Seconds for which a member's node has been down or gone, seen without a gap; node id → seconds.
+    # Seconds for which a node where a member lives or lived is down or gone, seen without a gap; node id → seconds.
     away: Mapping[str, float] = field(default_factory=dict)
     addresses: Mapping[str, str | None] = field(default_factory=dict)
     members: Mapping[str, Sighting[MemberReport]] = field(default_factory=dict)

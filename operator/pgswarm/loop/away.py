@@ -15,7 +15,7 @@ from pgswarm.core.world import Unknown
 
 
 class Away:
-    """Since when the nodes of one cluster's members have been down, or not in Swarm's list at all."""
+    """Since when nodes on which members of one cluster live, or lived, are down, or not in Swarm's list at all."""
 
     def __init__(self) -> None:
         self._since: dict[str, float] = {}
@@ -31,7 +31,7 @@ class Away:
             self._since.clear()
             return {}
         states = {node.id: node.state for node in swarm.nodes}
-        nodes = {place.node_id for place in record.places}
+        nodes = {place.node_id for place in (*record.places, *record.departed)}
         away = {node for node in nodes if states.get(node, "down") == "down"}
         self._since = {node: max(self._since.get(node, now), awake_since) for node in away}
         return {node: now - since for node, since in self._since.items()}

@@ -71,6 +71,26 @@ def a_member_is_left_behind_on_a_node_that_is_cut_off(play: Play) -> None:
     play.rest()
 
 
+def a_node_that_is_lost_for_a_moment_ends_its_container_first(play: Play) -> None:
+    """The node of a standby is cut off, and a person wants the member elsewhere. Swarm calls the node down, and it is
+    back in a moment: its container has lived all the while, and is stopped in order before the member begins anew.
+    """
+    play.begin(members=3, operators=3, nodes=5, managers=5)
+    play.faults.isolate("n3")
+    play.until("it counts no more", lambda: not play.record.counts("pg-3"), within=10)
+    play.until("its node counts as down", lambda: play.site.swarm.machines["n3"].state == "down", within=20)
+    play.places(n1="pg-1", n2="pg-2", n4="pg-3")
+
+    def lives_twice() -> bool:
+        return sum(one.alive for one in play.site.containers["pg-3"]) > 1
+
+    play.never("another one of it is made", lives_twice, during=4)
+    play.faults.heal_all()
+    play.never("another one of it is made", lives_twice, during=6)
+    play.until("it is counted elsewhere", lambda: play.record.claim.names("pg-3"), within=40)
+    play.rest()
+
+
 def a_container_left_behind_gives_no_consent(play: Play) -> None:
     """async. The standby's node is cut off, and the member is made elsewhere. Then the primary is cut off together with
     that old container, at an address that its side of the overlay still has for the member. No operator answers it, and

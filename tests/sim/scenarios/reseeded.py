@@ -49,3 +49,18 @@ def the_primary_is_lost_while_the_other_is_made_anew(play: Play) -> None:
     play.faults.power_on("n1")
     play.until("it serves again", lambda: play.serves("pg-1"), within=40)
     play.rest()
+
+
+def the_only_standby_is_not_made_anew_though_nobody_waits_for_it(play: Play) -> None:
+    """`async`, and one of two is to be reseeded: no commit waits for it, and it is the only other copy all the same.
+    Nobody has insisted, so it is not begun. The primary's machine goes down: the other has nearly everything, serves.
+    """
+    play.begin(members=2, operators=3, nodes=5, managers=5, durability="async", pace=0.1, after=10.0)
+    play.windows.led_by("n4")
+    before = play.agent("pg-2").memory.incarnation
+    play.windows.reseeded("pg-2")
+    play.never("it is made anew", lambda: play.agent("pg-2").memory.incarnation != before, during=4)
+    play.faults.power_off("n1")
+    play.until("it serves", lambda: play.serves("pg-2"), within=60)
+    play.faults.power_on("n1")
+    play.rest()
