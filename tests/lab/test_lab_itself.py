@@ -206,7 +206,7 @@ def test_a_killed_engine_leaves_its_containers(lab: Lab) -> None:
     assert responds(lab.address(3))
 
 
-def test_an_interrupted_up_is_continued_by_the_next_and_removed_by_down() -> None:
+def test_an_interrupted_up_is_continued_by_the_next_and_removed_by_down_and_so_is_an_interrupted_down() -> None:
     lab = Lab("labcrash", "10.213.9")
     lab("down")
     try:
@@ -221,11 +221,25 @@ def test_an_interrupted_up_is_continued_by_the_next_and_removed_by_down() -> Non
                 lab("up")
                 roles = lab.docker("1", "node", "ls", "--format", "{{.Hostname}}={{.ManagerStatus}}").split()
                 assert sorted(roles) == ["node1=Leader", "node2="]
+                _cut_down_short(lab)
             lab("down")
             assert leftovers(lab) == []
     finally:
         lab("down")
     lab("down")
+
+
+def _cut_down_short(lab: Lab) -> None:
+    """The next `up` finishes an interrupted `down` before it begins anew; until then nobody goes on with its disks."""
+    lab("exec", "1", "--", "touch", "/var/lib/docker/of-the-lab-before")
+    with subprocess.Popen([LAB, "down"], env=lab.environment, stderr=subprocess.PIPE, text=True) as going:
+        assert going.stderr is not None
+        assert any("removing their disks" in line for line in going.stderr)
+        going.kill()
+    assert "half taken down" in lab.attempt("start", "1").stderr
+    assert "finishing it first" in lab.attempt("up", "--nodes", "2").stderr
+    assert "of-the-lab-before" not in lab("exec", "1", "--", "ls", "/var/lib/docker")
+    assert len(lab.docker("1", "node", "ls", "--quiet").split()) == 2
 
 
 def until(holds: Callable[[], bool]) -> None:

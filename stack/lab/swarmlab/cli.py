@@ -1,7 +1,8 @@
 """The command line: one verb, one short function. `up` and `down` are the two that put others together.
 
 `up` also heals: a node that was killed, cut, frozen or interrupted in its first boot is on afterwards. `down`
-removes everything of this prefix, whoever left it there. Neither ever touches a process outside the lab's
+removes everything of this prefix, whoever left it there; cut short, it is finished by the next `up` before anything
+else, for half-removed disks boot and are good for nothing. Neither ever touches a process outside the lab's
 control groups.
 """
 
@@ -36,6 +37,10 @@ def main(words: Sequence[str]) -> int:
 
 def up(lab: settings.Lab, asked: argparse.Namespace) -> None:
     with lab.locked():
+        if lab.going.exists():
+            talk.say("a `lab down` was cut short: finishing it first")
+            _take_down(lab)
+            lab = lab.anew(os.environ)
         shape = _shape(lab, asked)
         labels = [_label(word, shape) for word in asked.label]
         rootfs.prepare_machine()
@@ -58,15 +63,23 @@ def up(lab: settings.Lab, asked: argparse.Namespace) -> None:
 
 def down(lab: settings.Lab, asked: argparse.Namespace) -> None:
     with lab.locked():
-        rooms.shut([rooms.of_node(lab, name) for name in sorted(cgroups.children(lab.prefix))])
-        cgroups.end(lab.prefix)
-        network.take_up(lab)
-        for folder in (lab.run, lab.data):
-            _refuse_mounts(folder)
-            shutil.rmtree(folder, ignore_errors=True)
-            if folder.exists():
-                raise talk.LabError(f"{folder} could not be removed")
+        _take_down(lab)
         talk.say(f"lab {lab.prefix!r} is down")
+
+
+def _take_down(lab: settings.Lab) -> None:
+    lab.going.parent.mkdir(parents=True, exist_ok=True)
+    lab.going.touch()
+    rooms.shut([rooms.of_node(lab, name) for name in sorted(cgroups.children(lab.prefix))])
+    cgroups.end(lab.prefix)
+    network.take_up(lab)
+    talk.say("every node is off; removing their disks")
+    for folder in (lab.run, lab.data):
+        _refuse_mounts(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():
+            raise talk.LabError(f"{folder} could not be removed")
+    lab.going.unlink()
 
 
 def show_status(lab: settings.Lab, asked: argparse.Namespace) -> None:

@@ -78,6 +78,15 @@ class Lab:
     def registry(self) -> str:
         return f"{self.outside}:{REGISTRY_PORT}"
 
+    @property
+    def going(self) -> pathlib.Path:
+        """There while `down` is at work, or was cut short: beside the disks, which go in no order."""
+        return self.data.with_name(f"{self.prefix}.going")
+
+    def anew(self, environ: Mapping[str, str]) -> Lab:
+        """The same lab when nothing of it stands any more."""
+        return from_environment({**environ, "PGSWARM_LAB": self.prefix})
+
     def address(self, node: Node) -> str:
         return f"{self.net}.{10 + node.index}"
 
@@ -99,6 +108,10 @@ class Lab:
         fresh.rename(self.data / "shape.json")
 
     def standing(self) -> Shape:
+        if self.going.exists():
+            raise talk.LabError(
+                f"lab {self.prefix!r} is half taken down: `lab down` finishes that, and so does `lab up`"
+            )
         shape = self.shape()
         if shape is None:
             raise talk.LabError(f"no lab {self.prefix!r} stands here: run `lab up` first")
