@@ -8,12 +8,24 @@ from hypothesis import strategies as st
 
 from pgswarm.core import grant
 from pgswarm.core.claim import Claim
-from pgswarm.core.grant import CLOSE_FROM, MEMBERS_FROM, TTL, Holding, Stage, asking, extended, given, may_lend
+from pgswarm.core.grant import (
+    CLOSE_FROM,
+    MEMBERS_FROM,
+    TTL,
+    Holding,
+    Stage,
+    asking,
+    elsewhere,
+    extended,
+    given,
+    may_lend,
+    outlasts,
+)
 from pgswarm.core.memory import Memory
 from pgswarm.core.orders import order_for
 from pgswarm.core.record import Grant
 from pgswarm.core.reports import Data
-from tests.core.builders import record
+from tests.core.builders import record, report
 
 HELD = record("a", 1, sync="", grant=Grant.HELD)
 
@@ -78,6 +90,32 @@ def test_what_is_left_says_what_to_do() -> None:
 def test_consent_extends_from_when_it_was_asked_and_never_shortens() -> None:
     assert extended(Holding(until=105.0), 101.0).until == 111.0
     assert extended(Holding(until=120.0), 101.0).until == 120.0
+
+
+def test_a_consent_counts_only_with_the_word_that_it_is_given_at_that_place() -> None:
+    said = report("c", data=Data.READY, place="pc")
+    assert elsewhere("pc", said) == ""
+    assert elsewhere("pd", said) == "it consents at pc, not at pd"
+    assert "does not say" in elsewhere("pd", report("c", data=Data.READY))
+    assert "does not say" in elsewhere("pd", None)
+    assert elsewhere("", report("c", data=Data.READY)) == ""
+
+
+def test_nobody_becomes_a_member_or_moves_while_something_runs_to_which_they_did_not_consent() -> None:
+    bound = order_for("main", HELD, "a").model_copy(update={"peers": ("b", "c"), "peer_places": ("pb", "pc")})
+    held = extended(asking(Holding(), "n", 100.0), 100.0)
+    for peers, places, who in [
+        (("b", "c"), ("pb", "elsewhere"), "c"),
+        (("b", "c", "d"), ("pb", "pc", "pd"), "d"),
+        (("b",), ("pb",), ""),
+        (("c", "b"), ("pc", "pb"), ""),
+    ]:
+        order = bound.model_copy(update={"revision": 9, "peers": peers, "peer_places": places})
+        assert outlasts(held, bound, order, 100.0 + TTL - 0.1).startswith(f"{who} did not consent" if who else "")
+        assert bool(outlasts(held, bound, order, 105.0)) == bool(who)
+        assert outlasts(held, bound, order, 100.0 + TTL) == ""
+        assert outlasts(Holding(until=200.0), bound, order, 105.0) == "", "an operator's grant asked nobody"
+        assert outlasts(held, None, order, 105.0) == ""
 
 
 def test_the_doors_close_well_before_the_kernel_ends_it_and_that_before_the_grant_ends() -> None:

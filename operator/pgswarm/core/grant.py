@@ -18,7 +18,8 @@ from enum import Enum, auto
 
 from pgswarm.core.claim import Incarnation
 from pgswarm.core.memory import Memory, Verdict
-from pgswarm.core.reports import Data
+from pgswarm.core.orders import Order
+from pgswarm.core.reports import Data, MemberReport, RouterReport
 
 TTL = 10.0
 """Seconds for which a grant lets a primary write, counted from when it asked."""
@@ -58,9 +59,10 @@ class Stage(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """What an agent holds: until when it may write, and which words it has asked with, newest last."""
+    """What an agent holds: until when it may write, how much of that by consent, and the words it has asked with."""
 
     until: float = 0.0
+    lent: float = 0.0
     asked: tuple[tuple[str, float], ...] = ()
 
     @property
@@ -104,7 +106,32 @@ def given(holding: Holding, memory: Memory, *, term: int, nonce: str, ttl: float
 
 def extended(holding: Holding, asked_at: float) -> Holding:
     """All other members have consented to an asking of that moment."""
-    return replace(holding, until=max(holding.until, asked_at + TTL))
+    lent = max(holding.lent, asked_at + TTL)
+    return replace(holding, until=max(holding.until, lent), lent=lent)
+
+
+def elsewhere(place: str, report: MemberReport | RouterReport | None) -> str:
+    """Why a consent that comes with this report is not that of the member at `place`; empty if it is.
+
+    An agent that is asked looks itself (`may_lend`), unless it is of before places were told apart.
+    """
+    lives = report.place if isinstance(report, MemberReport) else ""
+    return "" if lives == place else f"it consents at {lives or 'a place that it does not say'}, not at {place}"
+
+
+def outlasts(holding: Holding, bound: Order | None, order: Order, now: float) -> str:
+    """Why an order must wait for the end of what consent has given; empty if it need not.
+
+    That end is known by the last consent of any single member (`core/lapse`), so nobody may be a member, or be one
+    elsewhere, while something still runs to which they did not consent.
+    """
+    if bound is None or now >= holding.lent:
+        return ""
+    asked = set(zip(bound.peers, map(bound.place_of, bound.peers), strict=True))
+    new = [peer for peer in order.peers if (peer, order.place_of(peer)) not in asked]
+    if not new:
+        return ""
+    return f"{', '.join(new)} did not consent to what runs on for {holding.lent - now:.1f} s; then it is accepted"
 
 
 def may_lend(memory: Memory, *, cluster: str, term: int, primary: Incarnation, place: str = "") -> Verdict:

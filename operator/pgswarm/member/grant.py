@@ -99,6 +99,8 @@ class Leave:
             return ""
         if self._deadman is None:
             return NO_TIMER
+        if why := rules.outlasts(self.holding, agent.order, order, boottime()):
+            return why
         if agent.role is not Role.PRIMARY or agent.throne is None or not agent.throne.opened or self.lets_write():
             return ""
         return "no grant is held, and clients are inside: such an order is accepted as soon as one is held"
@@ -136,7 +138,7 @@ async def lent(agent: Agent, request: wire.ConsentRequest) -> wire.Answer:
     verdict = await agent.amend(decide)
     logger.info("asked for consent: {}", verdict.reason)
     agent.publish()
-    return wire.Answer(accepted=verdict.ok, reason=verdict.reason)
+    return wire.Answer(accepted=verdict.ok, reason=verdict.reason, report=agent.report)
 
 
 async def until_let(agent: Agent, order: Order) -> None:
@@ -282,9 +284,9 @@ async def _ask_members(agent: Agent, order: Order) -> None:
 
 async def _consent(agent: Agent, order: Order, member: str, address: str) -> str:
     """One member's answer: why not, or empty."""
-    config = agent.config
+    config, place = agent.config, order.place_of(member)
     request = wire.ConsentRequest(
-        cluster=config.cluster, member=member, place=order.place_of(member), term=order.term, primary=order.primary
+        cluster=config.cluster, member=member, place=place, term=order.term, primary=order.primary
     )
     line = Line(address, config.port, secret(config.secret_file), caller="member")
     body = request.model_dump_json().encode()
@@ -295,7 +297,7 @@ async def _consent(agent: Agent, order: Order, member: str, address: str) -> str
         return exc.reason
     except ValidationError:
         return "what answers there is no member's agent"
-    return "" if answer.accepted else answer.reason
+    return answer.reason if not answer.accepted else rules.elsewhere(place, answer.report)
 
 
 def _children(parent: int | None) -> list[int]:
