@@ -101,7 +101,7 @@ test: packages ## Everything, on a Debian 12 as root: check, then the real Swarm
 	$(MAKE) --no-print-directory --keep-going --jobs=3 lane-lab lane-days lane-rest || failed="$$failed lanes"; \
 	if [ -n "$$failed" ]; then echo "== failed:$$failed (see above)"; exit 1; fi; echo "== all suites passed"
 
-DAYS := $(patsubst %,tests/lab/test_%.py,applications dashboard disks doctor moves people rolls takeover verbs)
+DAYS := $(patsubst %,tests/lab/test_%.py,dashboard disks doctor drill moves people rolls takeover verbs)
 ITS_OWN := PGSWARM_LAB=labdays PGSWARM_LAB_NET=10.213.12.0
 
 .PHONY: lane-lab lane-days lane-rest

@@ -147,6 +147,17 @@ def test_the_client_runs_where_the_fault_leaves_it_alone() -> None:
     assert "writing client" in announced(well(swarm=one_left), "node-drain").refusal
 
 
+def test_while_the_client_of_another_drill_writes_nobody_begins_one() -> None:
+    view = swarm()
+    client = Service(id="d", version=1, name=drilling.service_name("main"), labels={settings.LABEL_KIND: "drill"})
+    task = Task(id="td", service_id="d", node_id="id-b", state="running", desired="running")
+    there = view.model_copy(update={"services": (*view.services, client), "tasks": (*view.tasks, task)})
+    said = announced(well(swarm=there))
+    assert (said.refusal[:29], said.mend) == ("another drill is under way, o", "docker service rm pgswarm-drill-main")
+    over = there.model_copy(update={"tasks": (*view.tasks, task.model_copy(update={"state": "complete"}))})
+    assert announced(well(swarm=over)).refusal == "", "what is left of it is cleared"
+
+
 def test_a_swarm_that_cannot_be_seen_is_no_reason_to_break_something() -> None:
     assert announced(well(swarm=Unknown(why="no leader"))).refusal == "the Swarm cannot be seen: no leader"
 

@@ -215,6 +215,13 @@ def _around(world: World, record: Record, kind: Kind, here: str) -> Iterator[No]
     if isinstance(swarm, Unknown):
         yield No(why=f"the Swarm cannot be seen: {swarm.why}", mend="docker node ls")
         return
+    name = service_name(world.cluster)
+    client = swarm.service(name)
+    if client is not None and any(task.is_live for task in swarm.tasks_of(client)):
+        yield No(
+            why="another drill is under way, or was killed and its client still writes, which soon ends by itself",
+            mend=f"docker service rm {name}",
+        )
     drained = place.node_id if place is not None and kind == "node-drain" else ""
     if not operators(swarm, besides=drained):
         where = f" on another node than {place.node_name}" if place is not None and drained else ""
@@ -233,6 +240,11 @@ def _around(world: World, record: Record, kind: Kind, here: str) -> Iterator[No]
             why=f"{place.node_name} is the node that this drill would be struck from, and drains itself",
             mend="pgswarm switchover, then this again; or this on another manager",
         )
+
+
+def service_name(cluster: str) -> str:
+    """The service of a drill's writing client."""
+    return f"pgswarm-drill-{cluster}"
 
 
 def operators(swarm: SwarmView, *, besides: str = "") -> tuple[str, ...]:

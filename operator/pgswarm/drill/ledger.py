@@ -24,6 +24,8 @@ import anyio
 import psycopg
 from psycopg import sql
 
+COLUMNS = "run text, writer int, number bigint, PRIMARY KEY (run, writer, number)"
+
 PACE = 0.01
 """Seconds between two writes of one writer."""
 
@@ -105,8 +107,8 @@ class Ledger:
 
     def __enter__(self) -> Ledger:
         with psycopg.connect(self._target.conninfo(), autocommit=True) as connection:
-            columns = "(run text, writer int, number bigint, PRIMARY KEY (run, writer, number))"
-            connection.execute(sql.SQL("CREATE TABLE IF NOT EXISTS {} " + columns).format(self._table))
+            query = sql.SQL("CREATE TABLE IF NOT EXISTS {} ({})").format(self._table, sql.SQL(COLUMNS))
+            connection.execute(query)
         self._began = time.monotonic()
         self._thread.start()
         return self

@@ -4,19 +4,21 @@ It runs as a short-lived service of its own on the network of the applications, 
 owner's password by its secret, and nothing of operators, members or records. What it says is one JSON object a line
 (`core/drillreport.Said`): ready, what was acknowledged and what failed, and at the end how much of it is not there.
 
-Its table is in a schema of its own, dropped at the end, and at the begin, should an earlier one have been killed.
+Its table is in a schema of its own, dropped at the end, and at the begin, should an earlier client have been killed.
 A write that takes longer than `PATIENCE` is given up with its connection, and counts as failed; nothing asks the
 server to cancel by a time-out of its own, which would make a commit that waits for its copies look acknowledged.
 """
 
 from __future__ import annotations
 
+import secrets
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -24,8 +26,10 @@ from psycopg import sql
 
 from pgswarm.core.drilling import SCHEMA
 from pgswarm.core.drillreport import Said
-from pgswarm.drill.ledger import Ledger, Target
+from pgswarm.drill.ledger import COLUMNS, Ledger, Target
 from pgswarm.settings import OWNER_PASSWORD_FILE
+
+Connection = psycopg.Connection[tuple[object, ...]]
 
 WRITERS = 4
 PATIENCE = 3.0
@@ -60,20 +64,21 @@ def run(host: str, port: int, database: str, user: str, seconds: float) -> int:
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
+    table = f"writes_{secrets.token_hex(4)}"
     try:
-        _once(target, _made_anew)
+        _once(target, partial(_made_anew, table=table))
         try:
-            return _written(target, seconds, ended)
+            return _written(target, table, seconds, ended)
         finally:
             with suppress(psycopg.Error):
-                _once(target, _dropped)
+                _once(target, partial(_dropped, table=table))
     except (psycopg.Error, OSError, TimeoutError, RuntimeError) as error:
         _say(Said(drill="failed", at=time.time(), text=" ".join(str(error).split()) or type(error).__name__))
         return 1
 
 
-def _written(target: Target, seconds: float, ended: threading.Event) -> int:
-    with Ledger(target, writers=WRITERS, table=f"{SCHEMA}.writes", patience=PATIENCE) as ledger:
+def _written(target: Target, table: str, seconds: float, ended: threading.Event) -> int:
+    with Ledger(target, writers=WRITERS, table=f"{SCHEMA}.{table}", patience=PATIENCE) as ledger:
         ledger.wait_for_writes(FIRST, BEGIN)
         teller = Teller(ledger)
         teller.tell("ready")
@@ -120,16 +125,22 @@ class Teller:
                 return
 
 
-def _made_anew(connection: psycopg.Connection[tuple[object, ...]]) -> None:
-    _dropped(connection)
-    connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(SCHEMA)))
+def _made_anew(connection: Connection, table: str) -> None:
+    """The schema and the table, and nothing of what an earlier client has left; in one step, see `_dropped`."""
+    with connection.transaction():
+        connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(SCHEMA)))
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(SCHEMA)))
+        connection.execute(sql.SQL("CREATE TABLE {} ({})").format(sql.Identifier(SCHEMA, table), sql.SQL(COLUMNS)))
 
 
-def _dropped(connection: psycopg.Connection[tuple[object, ...]]) -> None:
-    connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(SCHEMA)))
+def _dropped(connection: Connection, table: str) -> None:
+    """The table, and the schema if it is empty then: another client may have begun that knows nothing of this one."""
+    connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(SCHEMA, table)))
+    with suppress(psycopg.errors.DependentObjectsStillExist):
+        connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {}").format(sql.Identifier(SCHEMA)))
 
 
-def _once(target: Target, work: Callable[[psycopg.Connection[tuple[object, ...]]], None]) -> None:
+def _once(target: Target, work: Callable[[Connection], None]) -> None:
     """Do it on a connection that holds; one that a switch has cut is made anew, for BEGIN seconds."""
     give_up = time.monotonic() + BEGIN
     while True:

@@ -145,7 +145,7 @@ class Scene:
 
     @property
     def service(self) -> str:
-        return services.drill_name(self.announcement.cluster)
+        return drilling.service_name(self.announcement.cluster)
 
     def mark(self, kind: Literal["record", "active", "whole"], text: str) -> None:
         self.marks.append((time.time(), kind, text))

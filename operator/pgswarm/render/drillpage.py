@@ -10,7 +10,7 @@ Before it: `core/drillreport`. Pure.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 
 from pgswarm.core.drillreport import NEAR, STEP, Mark, Report
@@ -20,6 +20,9 @@ WIDTH, LEFT, RIGHT = 960, 56, 16
 
 ROW = 15
 """Between two lines of text above a field."""
+
+LETTER = 6.5
+"""Of a letter, at most on the average: what would not fit to the right of its mark is written to the left."""
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c2430; --dim: #5d6b7e; --paper: #ffffff; --line: #d8dee7; --write: #2b6cd4;
@@ -36,7 +39,8 @@ h1 { font-size: 22px; margin: 0 0 2px; } h2 { font-size: 15px; margin: 22px 0 6p
   padding: 8px 14px; }
 .numbers b { display: block; font-size: 24px; font-weight: 600; }
 figure { margin: 0; overflow-x: auto; } svg { display: block; height: auto; max-width: 100%; min-width: 640px; }
-svg text { fill: var(--dim); font: 11px system-ui, sans-serif; } svg .mark { fill: var(--ink); }
+svg text { fill: var(--dim); font: 11px system-ui, sans-serif; } svg .mark { fill: var(--ink);
+  paint-order: stroke; stroke: var(--paper); stroke-width: 4px; }
 svg .grid { stroke: var(--line); } svg .write { fill: var(--write); } svg .fail { stroke: var(--pause);
   stroke-width: 1.5; }
 svg .band { fill: var(--band); } svg .at { stroke: var(--ink); stroke-dasharray: 3 3; } svg .struck {
@@ -52,7 +56,10 @@ def page(report: Report) -> str:
     title = f"Drill: {report.kind} of {report.primary}"
     missing = "?" if report.missing is None else f"{report.missing}"
     numbers = (
-        (f"{report.outage:.2f} s", f"without an acknowledged write; promised: at most {report.promise.seconds:g} s"),
+        (
+            f"{report.outage:.2f} s",
+            f"without an acknowledged write; promised: at most\u00a0{report.promise.seconds:g}\u00a0s",
+        ),
         (missing, f"of {report.acknowledged} acknowledged writes missing"),
         (f"{report.failed}", "attempts failed"),
         ("?" if report.whole_after is None else f"{report.whole_after:.0f} s", "until all was at rest again"),
@@ -188,14 +195,16 @@ def _failed(report: Report, field: _Field) -> Iterator[str]:
             )
 
 
-def _marks(marks: Iterable[Mark], field: _Field) -> Iterator[str]:
+def _marks(marks: Sequence[Mark], field: _Field) -> Iterator[str]:
     for row, mark in enumerate(marks):
         x, y = field.x(mark.at), ROW * (row + 1)
-        side = ' text-anchor="end"' if x > WIDTH * 0.6 else ""
-        words = x - 5 if side else x + 5
         kind = "struck" if mark.kind == "struck" else "at"
         yield f'<line class="{kind}" x1="{x}" x2="{x}" y1="{y - 9}" y2="{field.bottom}"/>'
-        yield f'<text class="mark" x="{words}" y="{y}"{side}>{escape(mark.text)} ({mark.at:+.2f} s)</text>'
+    for row, mark in enumerate(marks):  # after all lines: words are drawn over them
+        x, words = field.x(mark.at), f"{mark.text} ({mark.at:+.2f} s)"
+        left = x + LETTER * len(words) > WIDTH
+        place = f'x="{x - 5}" text-anchor="end"' if left else f'x="{x + 5}"'
+        yield f'<text class="mark" y="{ROW * (row + 1)}" {place}>{escape(words)}</text>'
 
 
 def _row(left: str, right: str) -> str:

@@ -167,7 +167,7 @@ def drill_service(document: PostgresCluster, view: SwarmView, *, node_id: str, i
     container["Command"] = ["pgswarm", "drill-writer", *words, "--user", postgres.owner, "--seconds", f"{seconds:g}"]
     task = _task(container, _pinned(node_id), [_network(view, router.network, f"drill-{cluster}")])
     return {
-        "Name": drill_name(cluster),
+        "Name": drilling.service_name(cluster),
         "Labels": {settings.LABEL_KIND: "drill", drilling.LABEL: cluster},
         "TaskTemplate": {
             **task,
@@ -178,11 +178,6 @@ def drill_service(document: PostgresCluster, view: SwarmView, *, node_id: str, i
         "Mode": {"Replicated": {"Replicas": 1}},
         "EndpointSpec": {"Mode": "dnsrr"},
     }
-
-
-def drill_name(cluster: str) -> str:
-    """The service of a drill's writing client."""
-    return f"pgswarm-drill-{cluster}"
 
 
 def resolved(spec: Spec, image: str, label: str) -> Spec:

@@ -1,9 +1,12 @@
-"""Applications through the faults that users meet most: the sample application in the Swarm, Python, PHP and plain
-libpq.
+"""Every drill on real parts, and applications that live through it: the sample application in the Swarm, Python, PHP
+and plain libpq.
 
-All clients write at the same time through one sequence of faults on one installed cluster. Each keeps a ledger of every
-number that it tried. At the end nothing that was told as committed may be missing, nothing that was told as not
-committed may be there, and the sum must be the number of attempts: nothing is left without an answer."""
+All clients write at the same time through one drill after the other on one installed cluster. Each keeps a ledger of
+every number that it tried, as the drill's own client does. At the end nothing that was told as committed may be
+missing, nothing that was told as not committed may be there, and the sum must be the number of attempts: nothing is
+left without an answer. How long writers paused is no matter here: the machine has other things to do.
+
+Then what speaks against a drill, and what becomes of one that is interrupted or killed."""
 
 from __future__ import annotations
 
@@ -13,10 +16,9 @@ import re
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from random import Random
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -24,7 +26,6 @@ import psycopg
 import pytest
 from house import DATABASE, OWNER, Whole
 
-from pgswarm.drill import faults
 from pgswarm.drill.stage import OWNER_SECRET, TOP, Broken, wait_for
 
 pytestmark = pytest.mark.lab
@@ -37,23 +38,25 @@ CLIENTS = {
 GUIDE = TOP / "docs/how-to/connect.md"
 
 
-def test_every_application_goes_on_through_every_fault_and_all_ledgers_agree(whole: Whole) -> None:
+def test_every_application_goes_on_through_every_drill_and_all_ledgers_agree(whole: Whole, tmp_path: Path) -> None:
     with _database(whole) as look:
         look.execute("CREATE TABLE IF NOT EXISTS app_ledger (client text, number bigint, PRIMARY KEY (client, number))")
         look.execute("TRUNCATE app_ledger")
+    page = tmp_path / "report.html"
     with _the_application(whole), _clients(whole) as running, Plain(whole) as plain:
         _wait_until_all_write(whole)
-        for kind, strike in FAULTS.items():
+        for kind, seconds in DRILLS.items():
             before = whole.primary()
-            began = time.monotonic()
-            undo = strike(whole, before)
-            other = next(number for number in (1, 2, 3) if number != whole.node_of(before))
-            whole.another_primary_than(before, node=other)
-            _wait_until_all_write(whole, without=before if undo else "")
-            print(f"{kind}: {before} to {whole.primary()}, everybody writes after {time.monotonic() - began:.1f} s")
-            if undo:
-                undo()
-            whole.wait_healthy()
+            report = _from_a_shell(whole, kind, seconds, page) if kind == "switchover" else _drill(whole, kind, seconds)
+            print(f"{kind}: {before} to {report['successor']}: {report['verdict']}; {report['failed']} failed attempts")
+            assert report["primary"] == before
+            assert report["successor"] not in ("", before)
+            assert (report["missing"], report["left"]) == (0, [])
+            assert report["acknowledged"] > 100
+            assert report["kept"] == (report["outage"] <= report["promise"]["seconds"])
+            assert report["whole_after"] is not None
+            assert {"struck", "record", "first", "whole"} <= {mark["kind"] for mark in report["marks"]}
+            _nothing_is_left(whole)
             _wait_until_all_write(whole)
         told = [_ended(client) for client in running]
         plain.stop()
@@ -64,34 +67,125 @@ def test_every_application_goes_on_through_every_fault_and_all_ledgers_agree(who
     with _database(whole) as look:
         rows = look.execute("SELECT number FROM app_ledger WHERE client = 'libpq'").fetchall()
     assert {row[0] for row in rows} >= set(plain.acknowledged_numbers)
+    text = page.read_text()
+    assert text.count("<svg") == 2
+    assert "acknowledged writes missing" in text
 
 
-def _kill_postmaster(whole: Whole, primary: str) -> None:
-    faults.kill_postmaster(faults.draw(whole, Random(0), primary))
+def test_what_the_cluster_could_not_survive_is_refused_with_what_mends_it(whole: Whole) -> None:
+    primary, (one, other) = whole.primary(), whole.standbys()
+    refused = _drill(whole, "node-drain", 10, node=whole.node_of(primary))
+    assert "drains itself" in refused["refusal"]
+    for member in (one, other):
+        whole.stage.pgswarm("fence", member, "--with-fewer-copies", deadline=90)
+    refused = _drill(whole, "postgres", 10)
+    assert refused["refusal"].startswith(f"nobody could follow {primary}")
+    assert refused["mend"].startswith("pgswarm ")
+    for member in (one, other):
+        whole.stage.pgswarm("unfence", member, deadline=90)
+    status = whole.wait_healthy()
+    assert (status["primary"], status["term"]) == (primary, whole.status()["term"]), "nobody was struck"
+    _nothing_is_left(whole)
 
 
-def _kill_container(whole: Whole, primary: str) -> None:
-    faults.kill_container(faults.draw(whole, Random(0), primary))
+def test_a_drill_that_is_killed_is_cleared_by_the_next_and_one_that_is_interrupted_clears_itself(whole: Whole) -> None:
+    first = _begun(whole)
+    _signal(whole, "KILL")
+    drained = _drained(whole)
+    assert drained == [first], "nobody has given it back"
+    wait_for(lambda: None if whole.primary() == whole.member_on(first) else True, "the primary to leave", 90)
+    refused = _drill(whole, "switchover", 10)
+    assert "is under way" in refused["refusal"], "its client still writes, so nobody can know better"
+    whole.stage.docker("service", "rm", *_services(whole))
+    second = _begun(whole, besides=first)
+    assert first not in _drained(whole), "the next drill has given it back, before it drained another"
+    _signal(whole, "INT")
+    wait_for(lambda: True if not _drained(whole) else None, f"node {second} to be given back", 60)
+    whole.wait_healthy()
+    wait_for(lambda: True if not _services(whole) else None, "the client to go", 60)
+    with _database(whole) as look:
+        wait_for(lambda: None if _schemas(look) else True, "the schema to go", 60)
 
 
-def _switch_over(whole: Whole, primary: str) -> None:
-    whole.switch_over(next(name for name in whole.standbys()))
+DRILLS = {"switchover": 8, "postgres": 8, "container": 10, "node-drain": 20}
+"""Each with the seconds for which its client writes."""
+
+PID = "/tmp/drill.pid"
+"""In the operator's container: the process of a drill that is to be ended."""
 
 
-def _drain(whole: Whole, primary: str) -> Callable[[], object]:
-    """Of the node's containers the application's replica goes as well."""
-    node, other = whole.node_of(primary), next(n for n in (1, 2, 3) if n != whole.node_of(primary))
-    name = whole.stage.nodes[node - 1]
-    whole.stage.docker("node", "update", "--availability", "drain", name, node=other)
-    return lambda: whole.stage.docker("node", "update", "--availability", "active", name, node=other)
+def _drill(whole: Whole, kind: str, seconds: float, node: int | None = None) -> dict[str, Any]:
+    """The report, or the announcement that says why it is refused; from a node that is not the primary's."""
+    words = f"pgswarm drill {kind} --yes --seconds {seconds} -o json"
+    said = _in_an_operator(whole, f"{words} || test $? = 1", node or _another_node(whole), deadline=400)
+    return dict(json.loads(said))
 
 
-FAULTS: dict[str, Callable[[Whole, str], Callable[[], object] | None]] = {
-    "postmaster killed": _kill_postmaster,
-    "container killed": _kill_container,
-    "switchover": _switch_over,
-    "node drained": _drain,
-}
+def _from_a_shell(whole: Whole, kind: str, seconds: float, page: Path) -> dict[str, Any]:
+    """The same as a person has it on a manager: the verb finds the operator by itself, and the page is written here."""
+    words = [
+        str(Path(sys.executable).with_name("pgswarm")),
+        "drill",
+        kind,
+        "--yes",
+        "--seconds",
+        str(seconds),
+        "-o",
+        "json",
+    ]
+    environment = {**os.environ, **whole.stage.socket(_another_node(whole))}
+    done = subprocess.run(
+        [*words, "--html", str(page)], env=environment, capture_output=True, text=True, timeout=400, check=False
+    )
+    assert done.returncode in (0, 1), done.stderr
+    return dict(json.loads(done.stdout))
+
+
+def _another_node(whole: Whole) -> int:
+    return next(number for number in (1, 2, 3) if number != whole.node_of(whole.primary()))
+
+
+def _in_an_operator(whole: Whole, script: str, node: int, deadline: float = 60) -> str:
+    found = next(one for one in whole.stage.operators() if one.node == node)
+    return whole.stage.docker("exec", found.id, "sh", "-c", script, node=node, deadline=deadline)
+
+
+def _begun(whole: Whole, besides: int = 0) -> int:
+    """A drill under way that has drained a node: which. It runs in an operator's container with nobody beside it."""
+    drained = whole.node_of(whole.primary())
+    node = next(number for number in (1, 2, 3) if number not in (drained, besides))
+    found = next(one for one in whole.stage.operators() if one.node == node)
+    script = f"echo $$ >{PID}; exec pgswarm drill node-drain --yes >/tmp/drill.out 2>&1"
+    whole.stage.docker("exec", "--detach", found.id, "sh", "-c", script, node=node)
+    wait_for(lambda: True if drained in _drained(whole) else None, f"node {drained} to be drained", 120)
+    return drained
+
+
+def _signal(whole: Whole, name: str) -> None:
+    for one in whole.stage.operators():
+        script = f"test ! -e {PID} || kill -{name} $(cat {PID}); rm -f {PID}"
+        whole.stage.docker("exec", one.id, "sh", "-c", script, node=one.node)
+
+
+def _drained(whole: Whole) -> list[int]:
+    rows = whole.stage.docker("node", "ls", "--format", "{{.Hostname}} {{.Availability}}").splitlines()
+    return [whole.stage.nodes.index(row.split()[0]) + 1 for row in rows if row.endswith(" Drain")]
+
+
+def _services(whole: Whole) -> list[str]:
+    names = whole.stage.docker("service", "ls", "--format", "{{.Name}}").split()
+    return [name for name in names if name.startswith("pgswarm-drill-")]
+
+
+def _schemas(look: psycopg.Connection[tuple[Any, ...]]) -> bool:
+    return bool(look.execute("SELECT 1 FROM pg_namespace WHERE nspname = 'pgswarm_drill'").fetchone())
+
+
+def _nothing_is_left(whole: Whole) -> None:
+    assert not _drained(whole)
+    assert not _services(whole)
+    with _database(whole) as look:
+        assert not _schemas(look)
 
 
 class Plain:
