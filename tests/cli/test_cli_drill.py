@@ -30,7 +30,9 @@ class There:
         self.asked: list[list[str]] = []
         self._announcement, self._shown = announcement, shown
 
-    def heard(self, words: list[str], documents: Path | None = None, seconds: float = 0) -> tuple[int, str]:
+    def heard(
+        self, words: list[str], documents: Path | None = None, seconds: float = 0, grace: float = 0
+    ) -> tuple[int, str]:
         self.asked.append(words)
         if "--dry-run" in words:
             return int(bool(self._announcement.refusal)), self._announcement.model_dump_json()

@@ -76,7 +76,11 @@ def test_a_cluster_at_rest_may_be_struck_and_it_is_said_who_and_what_is_promised
 
 
 def test_a_drain_says_the_command_that_ends_it_by_hand_before_it_begins() -> None:
-    assert announced(well(), "node-drain").lines[-1].endswith("`docker node update --availability active node-a`")
+    assert (
+        announced(well(), "node-drain")
+        .lines[-1]
+        .endswith("`docker node update --availability active --label-rm pgswarm.drill node-a`")
+    )
 
 
 @pytest.mark.parametrize("kind", CRASHES)
@@ -139,6 +143,13 @@ def test_nobody_drains_the_node_that_he_stands_on() -> None:
     assert said.refusal.startswith("node-a is the node that this drill would be struck from")
     assert "switchover" in said.mend
     assert announced(well(), "container", here="id-a").refusal == ""
+
+
+def test_a_node_that_somebody_has_drained_is_not_made_active_by_a_drill() -> None:
+    by_hand = swarm(nodes=(node("a", availability="drain"), node("b"), node("c")))
+    said = announced(well(swarm=by_hand), "node-drain")
+    assert said.refusal == "node-a is not active (state ready, availability drain), and would be made so"
+    assert announced(well(swarm=by_hand), "container").refusal == ""
 
 
 def test_the_client_runs_where_the_fault_leaves_it_alone() -> None:

@@ -24,6 +24,10 @@ AROUND = 420.0
 """Seconds that a drill may take beyond the client's time: to begin, to come to rest, and to put back."""
 
 
+BACK = 60.0
+"""Seconds to put back what was broken, in a container that is to end."""
+
+
 def declare(app: typer.Typer) -> None:
     """Add the verb, and the client that it has run in a container."""
     app.command()(drill)
@@ -193,7 +197,7 @@ def _strike_there(announcement: Announcement, seconds: float, by: str) -> Report
 
     typer.secho(f"  … this takes about {seconds + 25:.0f} s", err=True, dim=True)
     words = ["drill", announcement.kind, "--cluster", announcement.cluster, "--seconds", f"{seconds:g}"]
-    code, said = elsewhere.heard([*words, "--yes", "--by", by, "-o", "json"], seconds=seconds + AROUND)
+    code, said = elsewhere.heard([*words, "--yes", "--by", by, "-o", "json"], seconds=seconds + AROUND, grace=BACK)
     try:
         return Report.model_validate_json(said)
     except ValidationError:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 IMAGE_VARIABLES = ("PGSWARM_MEMBER_IMAGE", "PGSWARM_ROUTER_IMAGE")
 SECONDS = 120.0
 """How long a carried verb may take."""
+GRACE = 2.0
+"""Seconds that one in a container of its own has to end, when the person does not wait for it."""
 
 
 def is_needed(secret_file: Path | None) -> bool:
@@ -58,19 +60,21 @@ def carried(argv: Sequence[str]) -> str:
     return done.output
 
 
-def heard(argv: Sequence[str], documents: Path | None = None, seconds: float = SECONDS) -> tuple[int, str]:
+def heard(
+    argv: Sequence[str], documents: Path | None = None, seconds: float = SECONDS, grace: float = GRACE
+) -> tuple[int, str]:
     """The same, but the output is the caller's to show."""
     import anyio
 
     async def carrying() -> Outcome:
-        return await _carry(list(argv), documents, seconds)
+        return await _carry(list(argv), documents, seconds, grace)
 
     done = anyio.run(carrying)
     sys.stderr.write(done.errors)
     return done.exit_code, done.output
 
 
-async def _carry(argv: list[str], documents: Path | None, seconds: float = SECONDS) -> Outcome:
+async def _carry(argv: list[str], documents: Path | None, seconds: float = SECONDS, grace: float = GRACE) -> Outcome:
     from pgswarm.ports import delegate
     from pgswarm.ports.swarm import DockerSwarm
 
@@ -81,7 +85,7 @@ async def _carry(argv: list[str], documents: Path | None, seconds: float = SECON
     container = _container(view, service, here) if service else ""
     if container and documents is None:
         return await delegate.exec_in(swarm.engine, container, ["pgswarm", *argv], seconds=seconds)
-    return await _once(swarm, service, argv, documents, seconds)
+    return await _once(swarm, service, argv, documents, seconds, grace)
 
 
 def _container(view: SwarmView, service: Service, here: Here) -> str:
@@ -91,7 +95,7 @@ def _container(view: SwarmView, service: Service, here: Here) -> str:
 
 
 async def _once(
-    swarm: DockerSwarm, service: Service | None, argv: list[str], documents: Path | None, seconds: float
+    swarm: DockerSwarm, service: Service | None, argv: list[str], documents: Path | None, seconds: float, grace: float
 ) -> Outcome:
     from pgswarm.ports import delegate
 
@@ -112,4 +116,6 @@ async def _once(
         mounts.append({"Type": "bind", "Source": str(folder), "Target": str(folder), "ReadOnly": True})
         argv = [*argv, str(documents)]
     settings = [f"{name}={value}" for name, value in env.items() if value]
-    return await delegate.one_off(swarm, image, ["env", *settings, "pgswarm", *argv], mounts=mounts, seconds=seconds)
+    return await delegate.one_off(
+        swarm, image, ["env", *settings, "pgswarm", *argv], mounts=mounts, seconds=seconds, grace=grace
+    )

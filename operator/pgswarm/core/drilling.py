@@ -235,11 +235,19 @@ def _around(world: World, record: Record, kind: Kind, here: str) -> Iterator[No]
         yield No(why="no router would be left to lead writers to another primary", mend="pgswarm doctor")
     if writer_node(world, record, kind) is None:
         yield No(why="no node is left on which the writing client could run", mend="docker node ls")
+    if place is not None and (there := swarm.node(drained)) is not None and not there.takes_tasks:
+        state = f"state {there.state}, availability {there.availability}"
+        yield No(why=f"{place.node_name} is not active ({state}), and would be made so", mend="docker node ls")
     if drained and here == drained and place is not None:
         yield No(
             why=f"{place.node_name} is the node that this drill would be struck from, and drains itself",
             mend="pgswarm switchover, then this again; or this on another manager",
         )
+
+
+def by_hand(node: str) -> str:
+    """The command that gives a drained node back."""
+    return f"docker node update --availability active --label-rm {LABEL} {node}"
 
 
 def service_name(cluster: str) -> str:
@@ -268,4 +276,4 @@ def _lines(record: Record, kind: Kind, node: str, writer: str, promise: Promise)
     if kind in ("postgres", "container"):
         yield f"until {record.primary_member} is back, commits rest on a copy less"
     if kind == "node-drain":
-        yield f"should this be cut short: `docker node update --availability active {node}`"
+        yield f"should this be cut short: `{by_hand(node)}`"

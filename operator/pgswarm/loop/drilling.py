@@ -66,6 +66,9 @@ SLOW = 0.5
 CLEANING = 100.0
 """Seconds for putting back, also when this is interrupted."""
 
+PATIENCE = 30.0
+"""Seconds for each thing that is put back: Swarm may be without a leader for 20."""
+
 ANSWER = 5.0
 """Seconds for an agent or operator to answer."""
 
@@ -347,33 +350,32 @@ async def _notify(scene: Scene, kind: str, text: str) -> None:
 
 async def _clean_up(scene: Scene) -> None:
     """Nodes that a drill has drained are given back, and the client is taken away; what cannot be is told."""
+    cluster, engine = scene.announcement.cluster, scene.swarm.engine
     scene.left.clear()
-    view = await _seen(scene.swarm)
-    for node_id in draining.left_drained(view) if view is not None else ():
-        name = next((one.name for one in view.nodes if one.id == node_id), node_id) if view is not None else node_id
-        await _put_back(
-            scene,
-            partial(draining.give_back, scene.swarm.engine, node_id),
-            f"node {name} is drained: `docker node update --availability active {name}`",
-        )
-    service = view.service(scene.service) if view is not None else None
-    if service is not None:
-        await _put_back(
-            scene,
-            partial(scene.swarm.remove_service, service.id),
-            f"service {scene.service}: `docker service rm {scene.service}`",
-        )
+    with anyio.move_on_after(PATIENCE):
+        while (view := await _seen(scene.swarm)) is None:  # noqa: ASYNC110 - nobody tells when Swarm is back
+            await anyio.sleep(SLOW)
     if view is None:
-        scene.left.append("the Swarm does not answer: look at `docker node ls` for a drained node")
-    for text in scene.left:
-        scene.tell(f"left behind: {text}")
+        scene.left.append("the Swarm does not answer: look for a drained node, `docker node ls`")
+        return
+    for node in draining.left_drained(view, cluster):
+        scene.tell(f"{node.name} is given back")
+        await _put_back(scene, partial(draining.give_back, engine, node.id), drilling.by_hand(node.name))
+    if (service := view.service(scene.service)) is not None:
+        await _put_back(scene, partial(scene.swarm.remove_service, service.id), f"docker service rm {scene.service}")
 
 
-async def _put_back(scene: Scene, work: Callable[[], Awaitable[None]], otherwise: str) -> None:
-    try:
-        await work()
-    except Failure as failure:
-        scene.left.append(f"{otherwise} ({failure.reason})")
+async def _put_back(scene: Scene, work: Callable[[], Awaitable[None]], by_hand: str) -> None:
+    deadline = anyio.current_time() + PATIENCE
+    while True:
+        try:
+            return await work()
+        except Failure as failure:
+            if anyio.current_time() > deadline or isinstance(failure, Refused):
+                scene.left.append(f"`{by_hand}` is still to be done ({failure.reason})")
+                scene.tell(scene.left[-1])
+                return None
+        await anyio.sleep(SLOW)
 
 
 @asynccontextmanager

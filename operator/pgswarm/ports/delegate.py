@@ -88,14 +88,16 @@ async def one_off(
     mounts: Sequence[Mapping[str, Any]] = (),
     seconds: float = 60.0,
     tell: Callable[[str], None] | None = None,
+    grace: float = 2.0,
 ) -> Outcome:
     """Run `argv` with this image on this node, to its end; `tell` hears each line of its output as it comes.
 
-    `mounts` are Docker's own, such as {"Type": "bind", "Source": "/srv", "Target": "/srv", "ReadOnly": True}.
+    `mounts` are Docker's own, such as {"Type": "bind", "Source": "/srv", "Target": "/srv", "ReadOnly": True}; `grace`
+    is for `argv` to end by itself, should this be cancelled.
     """
     here = await swarm.info()
     name = f"pgswarm-once-{secrets.token_hex(4)}"
-    service_id = await swarm.create_service(await _spec(swarm, name, here.node_id, image, argv, mounts))
+    service_id = await swarm.create_service(await _spec(swarm, name, here.node_id, image, argv, mounts, grace))
     try:
         with anyio.fail_after(seconds):
             task = await _started(swarm.engine, service_id, image, here.node_name)
@@ -128,7 +130,13 @@ def frames(chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
 
 
 async def _spec(
-    swarm: DockerSwarm, name: str, node_id: str, image: str, argv: Sequence[str], mounts: Sequence[Mapping[str, Any]]
+    swarm: DockerSwarm,
+    name: str,
+    node_id: str,
+    image: str,
+    argv: Sequence[str],
+    mounts: Sequence[Mapping[str, Any]],
+    grace: float,
 ) -> Spec:
     view = await swarm.view()
     network, secret = view.network(settings.CONTROL_NETWORK), view.secret(settings.CONTROL_SECRET)
@@ -144,7 +152,7 @@ async def _spec(
                 "Image": await swarm.resolve_image(image),
                 "Command": list(argv),
                 "Init": True,
-                "StopGracePeriod": 2_000_000_000,
+                "StopGracePeriod": int(grace * 1e9),
                 "Mounts": [dict(mount) for mount in mounts],
                 "Secrets": [{"SecretID": secret.id, "SecretName": secret.name, "File": file}],
             },

@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 
 from pgswarm.core.drilling import LABEL
-from pgswarm.core.swarmview import SwarmView
+from pgswarm.core.swarmview import Node, SwarmView
 from pgswarm.errors import Again, Conflict
 from pgswarm.ports.swarm_http import Engine
 
@@ -40,9 +40,9 @@ async def give_back(engine: Engine, node_id: str) -> None:
             await anyio.sleep(PAUSE)
 
 
-def left_drained(view: SwarmView) -> tuple[str, ...]:
-    """Nodes that a drill has drained and not given back."""
-    return tuple(node.id for node in view.nodes if LABEL in node.labels and node.availability == "drain")
+def left_drained(view: SwarmView, cluster: str) -> tuple[Node, ...]:
+    """Nodes that a drill of this cluster has drained and not given back."""
+    return tuple(node for node in view.nodes if node.labels.get(LABEL) == cluster and node.availability == "drain")
 
 
 async def _change(engine: Engine, node_id: str, availability: str, cluster: str) -> None:
