@@ -148,3 +148,16 @@ def test_no_host_name_is_longer_than_the_kernel_takes() -> None:
     far = VIEW.model_copy(update={"nodes": (VIEW.nodes[0].model_copy(update={"name": "n" * 60}),)})
     (long,) = services.router_services(document(router={"name": "r" * 40}), far, image="i")
     assert container(long)["Hostname"] == "r" * 37 + "-{{.Node.ID}}"  # 25 letters: 63 in all
+
+
+def test_the_client_of_a_drill_has_what_an_application_has_and_nothing_more() -> None:
+    spec = services.drill_service(document(router={"port": 6432}), VIEW, node_id="n2", image="member:17", seconds=15.0)
+    task = spec["TaskTemplate"]
+    assert [one["Target"] for one in task["Networks"]] == ["id-webnet"]
+    assert [one["SecretName"] for one in container(spec)["Secrets"]] == ["main-owner"]
+    assert container(spec)["Mounts"] == []
+    words = container(spec)["Command"]
+    assert words[:6] == ["pgswarm", "drill-writer", "--host", "postgres-ha", "--port", "6432"]
+    assert task["RestartPolicy"] == {"Condition": "none"}, "it is run once"
+    assert task["Placement"]["Constraints"] == ["node.id==n2"]
+    assert spec["Labels"] == {settings.LABEL_KIND: "drill", "pgswarm.drill": "main"}

@@ -41,8 +41,8 @@ CONNECT = 2
 EVERY = 0.2
 """Seconds between two lines."""
 
-MOST = 200
-"""Acknowledgements or failures in one line: Docker cuts lines at 16 KB."""
+MOST, FEW = 200, 20
+"""Acknowledgements, and failures, in one line: Docker cuts lines at 16 KB."""
 
 FIRST = 20
 """Writes after which it is ready."""
@@ -116,11 +116,11 @@ class Teller:
                         "drill": kind,
                         "at": round(time.time(), 4),
                         "acks": [(round(at + self._to_epoch, 4), round(took, 4)) for at, took in acks[:MOST]],
-                        "failures": [(round(at + self._to_epoch, 4), text[:WORDS]) for at, text in failures[:50]],
+                        "failures": [(round(at + self._to_epoch, 4), text[:WORDS]) for at, text in failures[:FEW]],
                     }
                 )
             )
-            acks, failures, kind = acks[MOST:], failures[50:], "wrote"
+            acks, failures, kind = acks[MOST:], failures[FEW:], "wrote"
             if not acks and not failures:
                 return
 
