@@ -83,6 +83,13 @@ def test_a_kept_promise_is_told_with_its_numbers_and_a_page(there: There, tmp_pa
     assert "--yes" in strike
 
 
+def test_a_page_that_could_not_be_written_is_known_before_anything_is_broken(there: There, tmp_path: Path) -> None:
+    page = tmp_path / "nowhere" / "report.html"
+    said = CliRunner().invoke(app, ["drill", "postgres", "--yes", "--html", str(page)])
+    assert "cannot be written" in str(said.exception)
+    assert not there.asked
+
+
 def test_a_broken_promise_is_exit_code_1_and_the_report_is_given_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     _placed(monkeypatch, There(KNOWN, report(missing=2)))
     said = CliRunner().invoke(app, ["drill", "postgres", "--yes", "-o", "json"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -87,6 +88,8 @@ def drill(
         raise BadInput(f"{'say which drill' if kind is None else f'there is no drill {kind!r}'}: {', '.join(DRILLS)}")
     if not (yes or dry_run or sys.stdin.isatty()):
         raise BadInput("this breaks something for real: say --yes, or run it where you can be asked")
+    if html is not None and not os.access(html.resolve().parent, os.W_OK):
+        raise BadInput(f"{html} cannot be written: is there such a folder?")
     seconds = seconds or DRILLS[known].seconds
     by = by or who()
     is_there = not elsewhere.is_needed(secret_file)
