@@ -376,8 +376,8 @@ class Agent:
             telling.see(self)
         self.disk.look()
         self.publish()
-        self.speaker.beat(self.report)
-        self._looking = self.process.after(LOOK_BUSY if self._is_busy() else LOOK_REST, self.look)
+        due = self.speaker.beat(self.report)
+        self._looking = self.process.after(LOOK_BUSY if self._is_busy() else min(LOOK_REST, due), self.look)
 
     def _second(self) -> None:
         self.tuning.turn()

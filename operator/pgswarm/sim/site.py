@@ -372,8 +372,10 @@ class Site:
         return ""
 
     def _is_down(self, member: str) -> bool:
-        """Is its PostgreSQL stopped, and its agent there?"""
-        container = self.container(member)
+        """Is its PostgreSQL stopped, and its agent there? It may be on a node that was taken out of the Swarm."""
+        container, place = self.container(member), self.record.place(member) if self.record else None
+        if container is None and place is not None and self.swarm.machines[place.node_name].removed:
+            return True
         return container is not None and container.postgres.state in (State.STOPPED, State.CRASHED)
 
     def _broken(self) -> str:

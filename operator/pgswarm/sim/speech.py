@@ -104,10 +104,11 @@ class Speaker:
         for hearer in self._hearers:
             hearer.push(report)
 
-    def beat(self, report: Any) -> None:
-        """Say it again if nothing was said for as long as a heartbeat may take."""
+    def beat(self, report: Any) -> float:
+        """Say it again if nothing was said for as long as a heartbeat may take; the seconds until that may be so."""
         if self._hearers and self._site.loop.now - self._said_at >= HEARTBEAT - EARLY:
             self.say(report)
+        return max(EARLY, self._said_at + HEARTBEAT - self._site.loop.now) if self._hearers else HEARTBEAT
 
     def heard(self, hearer: Hearer) -> None:
         self._heard(hearer.caller())
