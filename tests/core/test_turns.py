@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from pgswarm import settings
 from pgswarm.core import ballot, turns
 from pgswarm.core.plan import plan
@@ -12,7 +14,7 @@ from pgswarm.core.record import Grant, Record
 from pgswarm.core.reports import MemberReport, Postgres, Role, Serving
 from pgswarm.core.sightings import Sighting
 from pgswarm.core.steps import EnsureService, Plan, SendOrder, WriteRecord
-from pgswarm.core.swarmview import Node, Service, Task
+from pgswarm.core.swarmview import Node, Service, SwarmView, Task
 from pgswarm.core.wish import Pause
 from pgswarm.core.world import Wanted, World
 from tests.core.builders import NOW, SWARM, WALL, document, heard, primary, record, standby, wish, world
@@ -184,6 +186,23 @@ def test_an_image_goes_round_one_by_one_each_back_in_the_claim_before_the_next()
     uncounted = record("ac", 2, "c")
     assert changed(plan(in_swarm(uncounted, roll="ac"), NOW)) == [], "b is there, and not yet counted"
     assert changed(plan(in_swarm(of, roll="ac"), NOW)) == ["main_c"]
+
+
+@pytest.mark.parametrize("state", ["down", "unknown"])
+def test_nobody_has_a_turn_while_another_is_on_a_node_that_swarm_does_not_hear(state: Any) -> None:
+    """It speaks and streams; yet Swarm wishes for its end, or will, and one listing does not tell which."""
+    of = three()
+
+    def with_node(of_c: Any) -> Plan:
+        there = in_swarm(of, standby(of, "c", task="t1"), roll="ab")
+        assert isinstance(there.swarm, SwarmView)
+        task = Task(id="t1", service_id="s-c", node_id="n3", state="running", desired="running")
+        node = Node(id="n3", name="worker02", role="worker", state=of_c)
+        return plan(replace(there, swarm=there.swarm.model_copy(update={"tasks": (task,), "nodes": (node,)})), NOW)
+
+    assert changed(with_node("ready")) == ["main_b"]
+    assert changed(with_node(state)) == []
+    assert any("waiting until Swarm hears worker02 again" in text for text in with_node(state).waits)
 
 
 def test_the_primary_hands_over_before_its_service_is_changed() -> None:

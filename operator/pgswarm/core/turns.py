@@ -30,7 +30,7 @@ from pgswarm.core.claim import Incarnation, member_of
 from pgswarm.core.record import Record
 from pgswarm.core.reports import Data, MemberReport, Serving
 from pgswarm.core.streams import standbys
-from pgswarm.core.swarmview import Service
+from pgswarm.core.swarmview import Node, Service, Task
 from pgswarm.core.world import Unknown, Wanted, World
 
 
@@ -103,6 +103,8 @@ def others_are_back(world: World, record: Record, member: str, now: float) -> st
         report = world.present(other, now)
         if _is_ending(world, other, report):
             return f"waiting until the update of {other} is through"
+        if (node := _task_and_node(world, report)[1]) is not None and node.state != "ready":
+            return f"waiting until Swarm hears {node.name} again: what becomes of {other} there is not known before"
         if report is None:
             return f"waiting until {other} is back{_trouble(world, other)}"
         if record.fence(other) is not None:
@@ -190,12 +192,19 @@ def _is_ending(world: World, member: str, report: MemberReport | None) -> bool:
         return False
     if service.update_state == "updating":
         return True
-    task = next((task for task in world.swarm.tasks if report is not None and task.id == report.task), None)
-    node = world.swarm.node(task.node_id) if task is not None else None
+    task, node = _task_and_node(world, report)
     if task is None or node is None or node.state != "ready":
         return False
     image = service.spec.get("TaskTemplate", {}).get("ContainerSpec", {}).get("Image", "")
     return task.desired in ("shutdown", "remove") or (bool(task.image and image) and task.image != image)
+
+
+def _task_and_node(world: World, report: MemberReport | None) -> tuple[Task | None, Node | None]:
+    """The task that this member says it is, and where that is."""
+    if isinstance(world.swarm, Unknown) or report is None or not report.task:
+        return None, None
+    task = next((task for task in world.swarm.tasks if task.id == report.task), None)
+    return task, world.swarm.node(task.node_id) if task is not None and task.node_id else None
 
 
 def _wanted(world: World, member: str) -> Wanted | None:
