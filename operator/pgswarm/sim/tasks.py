@@ -194,6 +194,7 @@ class Tasks:
             task.state = "failed" if task.container is None else task.state
             if task.container is None and task.desired == "running":
                 task.desired = "shutdown"
+            self.touch()
             self.site.world(0.5, self.settle)
             return
         task.state = "running"
