@@ -119,6 +119,7 @@ def judged(
     failures = sorted((at - blow, text) for at, text in tape.failures)
     end = (tape.ended_at or max([at for at, _ in tape.acks], default=blow)) - blow
     began, outage, back = _longest([at for at, _ in acks], end)
+    outage = round(outage, 3)
     failed = [text for at, text in failures if at >= -SLACK]
     known = [Mark(at=0.0, kind="struck", text=f"{announcement.kind}: {announcement.primary} on {announcement.node}")]
     known += [Mark(at=round(at - struck_at, 3), kind=kind, text=text) for at, kind, text in marks]
@@ -136,7 +137,7 @@ def judged(
         node=announcement.node,
         promise=announcement.promise,
         kept=kept,
-        outage=round(outage, 3),
+        outage=outage,
         outage_began=round(began, 3),
         acknowledged=len(acks),
         failed=len(failed),

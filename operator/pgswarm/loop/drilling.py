@@ -12,14 +12,10 @@ Before it: `core/drilling` has said that the cluster can survive it, and a perso
 
 from __future__ import annotations
 
-import json
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Literal
 
 import anyio
 from loguru import logger
@@ -29,9 +25,11 @@ from pgswarm.core import drilling, drillreport
 from pgswarm.core.drilling import DELAY, Announcement, Kind, Strike
 from pgswarm.core.drillreport import Report, Said, Tape
 from pgswarm.core.record import Record
+from pgswarm.core.status import Status
 from pgswarm.core.swarmview import SwarmView
 from pgswarm.errors import Again, Failure, Refused
-from pgswarm.loop import ask, wishing
+from pgswarm.loop import wishing
+from pgswarm.loop.drillscene import Scene, Tell
 from pgswarm.loop.run import Options, read_secret
 from pgswarm.ports import draining, service_logs
 from pgswarm.ports.calls import Line
@@ -39,8 +37,7 @@ from pgswarm.ports.records import SwarmRecords
 from pgswarm.ports.service_logs import Line as LogLine
 from pgswarm.ports.swarm import DockerSwarm
 from pgswarm.render import services
-from pgswarm.settings import CONTROL_NETWORK
-from pgswarm.wire import MEMBER_PORT, OPERATOR_PORT
+from pgswarm.wire import MEMBER_PORT
 
 READY = 90.0
 """Seconds for the client's container to be there and write."""
@@ -57,6 +54,9 @@ MOVING = 60.0
 REST = 120.0
 """Seconds until everything is at rest again, of which the report tells."""
 
+HELD = 1.0
+"""Seconds for which it must have been so: in a failover it may look so for a moment."""
+
 LOOK = 0.05
 """Seconds between two looks at the record; it is read from the manager beside us."""
 
@@ -66,19 +66,14 @@ SLOW = 0.5
 CLEANING = 100.0
 """Seconds for putting back, also when this is interrupted."""
 
-PATIENCE = 30.0
-"""Seconds for each thing that is put back: Swarm may be without a leader for 20."""
-
 ANSWER = 5.0
-"""Seconds for an agent or operator to answer."""
+"""Seconds for an agent to answer."""
 
 SWITCH = 30.0
 """Seconds for a switchover to be done."""
 
 ALL = 1_000_000
 """Lines of a log from its begin."""
-
-Tell = Callable[[str], None]
 
 
 async def look(options: Options, cluster: str | None, kind: Kind) -> Announcement:
@@ -103,13 +98,13 @@ async def strike(options: Options, announcement: Announcement, seconds: float, b
     world, _ = await wishing.seen(options, announcement.cluster)
     scene.address = world.addresses.get(announcement.primary)
     async with _interruptible():
-        await _clean_up(scene)
+        await scene.clean_up()
         try:
             await _write(scene, seconds)
             await _play(scene, seconds)
         finally:
             with anyio.move_on_after(CLEANING, shield=True):
-                await _clean_up(scene)
+                await scene.clean_up()
     report = drillreport.judged(
         announcement,
         scene.tape,
@@ -119,40 +114,8 @@ async def strike(options: Options, announcement: Announcement, seconds: float, b
         whole_at=scene.whole_at,
         left=scene.left,
     )
-    await _notify(scene, "drill-ended", f"drill {announcement.kind} of {announcement.cluster}: {report.verdict}")
+    await scene.notify("drill-ended", f"drill {announcement.kind} of {announcement.cluster}: {report.verdict}")
     return report
-
-
-@dataclass(kw_only=True)
-class Scene:
-    """Everything of one drill under way."""
-
-    announcement: Announcement
-    swarm: DockerSwarm
-    records: SwarmRecords
-    secret: str = field(repr=False)
-    by: str
-    tell: Tell
-    address: str | None = None
-    tape: Tape = field(default_factory=Tape)
-    ready: anyio.Event = field(default_factory=anyio.Event)
-    ended: anyio.Event = field(default_factory=anyio.Event)
-    moved: anyio.Event = field(default_factory=anyio.Event)
-    given_back: anyio.Event = field(default_factory=anyio.Event)
-    rested: anyio.Event = field(default_factory=anyio.Event)
-    struck_at: float = 0.0
-    successor: str = ""
-    whole_at: float | None = None
-    marks: list[tuple[float, Literal["record", "active", "whole"], str]] = field(default_factory=list)
-    left: list[str] = field(default_factory=list)
-
-    @property
-    def service(self) -> str:
-        return drilling.service_name(self.announcement.cluster)
-
-    def mark(self, kind: Literal["record", "active", "whole"], text: str) -> None:
-        self.marks.append((time.time(), kind, text))
-        self.tell(text)
 
 
 async def _write(scene: Scene, seconds: float) -> None:
@@ -173,7 +136,9 @@ async def _play(scene: Scene, seconds: float) -> None:
         tasks.start_soon(_listen, scene)
         await _until_ready(scene)
         said = f"drill {scene.announcement.kind} of {scene.announcement.cluster} begins, says {scene.by}"
-        tasks.start_soon(_notify, scene, "drill-started", said)
+        tasks.start_soon(scene.notify, "drill-started", said)
+        status = await scene.status()
+        followers = following(status) if status is not None else 0
         await anyio.sleep(CALM)
         tasks.start_soon(_watch, scene)
         await _blow(scene)
@@ -181,7 +146,7 @@ async def _play(scene: Scene, seconds: float) -> None:
             tasks.start_soon(_drained, scene)
         else:
             scene.given_back.set()
-        tasks.start_soon(_until_rest, scene)
+        tasks.start_soon(_until_rest, scene, followers)
         with anyio.move_on_after(seconds + OVERTIME):
             await scene.ended.wait()
         with anyio.move_on_after(MOVING):
@@ -290,7 +255,7 @@ async def _drained(scene: Scene) -> None:
     known = scene.announcement
     with anyio.move_on_after(MOVING):
         await scene.moved.wait()
-        while _runs_there(await _seen(scene.swarm), known):  # noqa: ASYNC110 - Swarm tells nobody of its tasks
+        while _runs_there(await scene.seen(), known):  # noqa: ASYNC110 - Swarm tells nobody of its tasks
             await anyio.sleep(SLOW)
     await draining.give_back(scene.swarm.engine, known.node_id)
     scene.mark("active", f"{known.node} is active again")
@@ -306,76 +271,26 @@ def _runs_there(view: SwarmView | None, known: Announcement) -> bool:
     )
 
 
-async def _until_rest(scene: Scene) -> None:
-    """Wait until the operators say that all is as the document wants it."""
+async def _until_rest(scene: Scene, followers: int) -> None:
+    """Wait until all is as the document wants it, and as many members follow as before, for some looks in a row."""
     await scene.moved.wait()
     await scene.given_back.wait()
+    since: float | None = None
     while True:
-        for address in _operators(await _seen(scene.swarm)):
-            known = await ask.statuses(scene.secret, address) or ()
-            if any(one.healthy and one.cluster == scene.announcement.cluster for one in known):
-                scene.whole_at = time.time()
-                scene.mark("whole", "all is at rest again")
-                scene.rested.set()
-                return
+        status = await scene.status()
+        is_whole = status is not None and status.healthy and following(status) >= followers
+        since = (since or time.time()) if is_whole else None
+        if since is not None and time.time() - since >= HELD:
+            scene.whole_at = since
+            scene.mark("whole", "all is at rest again", since)
+            scene.rested.set()
+            return
         await anyio.sleep(SLOW)
 
 
-async def _seen(swarm: DockerSwarm) -> SwarmView | None:
-    try:
-        return await swarm.view()
-    except Failure:
-        return None
-
-
-def _operators(view: SwarmView | None) -> list[str]:
-    """Where operators can be asked."""
-    known = [one for one in view.services if one.kind == "operator"] if view is not None else []
-    return [address for one in known if view is not None for address in view.addresses(one, CONTROL_NETWORK)]
-
-
-async def _notify(scene: Scene, kind: str, text: str) -> None:
-    """Whoever is woken by notices shall know that this is a drill."""
-    body = json.dumps({"kind": kind, "text": text[:400], "cluster": scene.announcement.cluster}).encode()
-    for address in _operators(await _seen(scene.swarm)):
-        try:
-            await Line(address, OPERATOR_PORT, scene.secret, caller="person").call(
-                "POST", "/notice", body, deadline=ANSWER
-            )
-        except Failure as failure:
-            logger.debug("{}", failure.reason)
-            continue
-        return
-
-
-async def _clean_up(scene: Scene) -> None:
-    """Nodes that a drill has drained are given back, and the client is taken away; what cannot be is told."""
-    cluster, engine = scene.announcement.cluster, scene.swarm.engine
-    scene.left.clear()
-    with anyio.move_on_after(PATIENCE):
-        while (view := await _seen(scene.swarm)) is None:  # noqa: ASYNC110 - nobody tells when Swarm is back
-            await anyio.sleep(SLOW)
-    if view is None:
-        scene.left.append("the Swarm does not answer: look for a drained node, `docker node ls`")
-        return
-    for node in draining.left_drained(view, cluster):
-        scene.tell(f"{node.name} is given back")
-        await _put_back(scene, partial(draining.give_back, engine, node.id), drilling.by_hand(node.name))
-    if (service := view.service(scene.service)) is not None:
-        await _put_back(scene, partial(scene.swarm.remove_service, service.id), f"docker service rm {scene.service}")
-
-
-async def _put_back(scene: Scene, work: Callable[[], Awaitable[None]], by_hand: str) -> None:
-    deadline = anyio.current_time() + PATIENCE
-    while True:
-        try:
-            return await work()
-        except Failure as failure:
-            if anyio.current_time() > deadline or isinstance(failure, Refused):
-                scene.left.append(f"`{by_hand}` is still to be done ({failure.reason})")
-                scene.tell(scene.left[-1])
-                return None
-        await anyio.sleep(SLOW)
+def following(status: Status) -> int:
+    """How many members receive log."""
+    return sum(1 for one in status.members if one.follows)
 
 
 @asynccontextmanager
