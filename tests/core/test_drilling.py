@@ -11,6 +11,7 @@ from pgswarm import settings
 from pgswarm.core import drilling
 from pgswarm.core.claim import application_name
 from pgswarm.core.drilling import DRILLS, Announcement, Kind
+from pgswarm.core.grant import TTL
 from pgswarm.core.record import Record
 from pgswarm.core.reports import RouterReport, Serving, Walsender
 from pgswarm.core.sightings import Sighting
@@ -176,5 +177,6 @@ def test_a_swarm_that_cannot_be_seen_is_no_reason_to_break_something() -> None:
 def test_async_promises_nothing_of_a_crash_that_it_does_not_promise_otherwise() -> None:
     lossy = well(document=document("abc", durability="async"))
     assert not announced(lossy, "container").promise.lossless
+    assert announced(lossy, "container").promise.seconds == TTL, "Swarm has to say that the task has ended"
     assert "up to 16 MB" in announced(lossy, "container").promise.text
     assert announced(lossy, "switchover").promise.lossless

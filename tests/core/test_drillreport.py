@@ -17,7 +17,7 @@ KNOWN = Announcement(
 )
 
 
-def tape(*pauses: tuple[float, float], until: float = 5.0, missing: int | None = 0) -> Tape:
+def tape(*pauses: tuple[float, float], until: float = 5.0, missing: int | None = 0, is_felt: bool = True) -> Tape:
     """A client that writes every hundredth of a second but in these pauses; times from the blow."""
     made, at, begin = Tape(), -2.0, BLOW - AHEAD
     acks = []
@@ -26,7 +26,8 @@ def tape(*pauses: tuple[float, float], until: float = 5.0, missing: int | None =
             acks.append((begin + at, 0.005))
         at = round(at + 0.01, 3)
     made.take(Said(drill="ready", at=begin, acks=tuple(acks)), BLOW + 0.9)
-    made.take(Said(drill="wrote", at=begin + 1, failures=((begin + 0.1, "cut"), (begin - 1, "early"))), BLOW + 1.02)
+    failures = ((begin - 1, "early"), *([(begin + 0.1, "cut")] if is_felt else []))
+    made.take(Said(drill="wrote", at=begin + 1, failures=failures), BLOW + 1.02)
     made.take(Said(drill="end", at=begin + until, missing=missing), BLOW + until)
     return made
 
@@ -75,9 +76,14 @@ def test_where_loss_was_announced_it_is_told_and_breaks_nothing() -> None:
 
 
 def test_a_blow_that_nobody_felt_is_no_proof() -> None:
-    said = judged(KNOWN, tape(), BLOW, [])
+    said = judged(KNOWN, tape(is_felt=False), BLOW, [])
     assert not said.kept
-    assert "no new term has begun" in said.verdict
+    assert "nobody has felt it" in said.verdict
+
+
+def test_a_primary_that_was_started_anew_in_its_term_follows_itself() -> None:
+    said = judged(KNOWN, tape((0.0, 0.5)), BLOW, [])
+    assert (said.kept, said.successor) == (True, "a")
 
 
 def test_a_client_that_said_nothing_proves_nothing() -> None:

@@ -8,7 +8,8 @@ drill's own: it does not strike a node that it stands on, and it strikes only wh
 
 The promise is that of docs/benchmarks.md: all four faults are told by whoever suffers them - a postmaster's exit, a
 closed connection, a word before stopping - so none waits for `detectionTimeout`, and writers pause for at most a
-second. Nothing acknowledged is lost, except by a crash under `durability: async`, which promises that to nobody.
+second. Nothing acknowledged is lost. A crash under `durability: async` is another matter: Swarm has to say that the
+task has ended, so what is promised is only that nobody waits for the grant to run out, and loss has its limit.
 
 Before it: loop/drilling looks. After it: a person consents, loop/drilling strikes, and `drillreport` judges. Pure.
 """
@@ -24,6 +25,7 @@ from pydantic import Field
 from pgswarm.core import parameters, switchover
 from pgswarm.core.base import Message
 from pgswarm.core.claim import member_of
+from pgswarm.core.grant import TTL
 from pgswarm.core.record import Grant, Record
 from pgswarm.core.reports import Serving
 from pgswarm.core.swarmview import Node, SwarmView
@@ -150,12 +152,12 @@ def announced(world: World, record: Record, kind: Kind, now: float, *, here: str
 def promised(world: World, kind: Kind) -> Promise:
     """What is promised of this fault to this cluster."""
     document = world.document
-    lossless = kind in ("switchover", "node-drain") or document is None or document.spec.durability != "async"
-    text = f"writers pause for at most {OUTAGE:g} s, and nothing acknowledged is lost"
-    if not lossless and document is not None:
-        most = parameters.size(document.spec.max_lag_on_failover) >> 20
-        text = f"writers pause for at most {OUTAGE:g} s; durability async may lose up to {most} MB of acknowledged log"
-    return Promise(seconds=OUTAGE, lossless=lossless, text=text)
+    if kind in ("switchover", "node-drain") or document is None or document.spec.durability != "async":
+        text = f"writers pause for at most {OUTAGE:g} s, and nothing acknowledged is lost"
+        return Promise(seconds=OUTAGE, lossless=True, text=text)
+    most = parameters.size(document.spec.max_lag_on_failover) >> 20
+    text = f"writers pause for less than a grant's {TTL:g} s; async may lose up to {most} MB of acknowledged log"
+    return Promise(seconds=TTL, lossless=False, text=text)
 
 
 def writer_node(world: World, record: Record, kind: Kind) -> Node | None:

@@ -125,6 +125,8 @@ def judged(
     known += [Mark(at=round(at - struck_at, 3), kind=kind, text=text) for at, kind, text in marks]
     if back is not None:
         known.append(Mark(at=round(back, 3), kind="first", text="first write after the pause"))
+    if not successor and failed:
+        successor = announcement.primary  # its PostgreSQL was started anew, and its reign goes on
     verdict, kept = _verdict(announcement.promise, outage, tape.missing, successor, has_writes=back is not None)
     first = acks[0][0] if acks else 0.0
     rows = range(max(0, int((end - first) / STEP) + 1))
@@ -189,7 +191,7 @@ def _verdict(
 ) -> tuple[str, bool]:
     wrong = []
     if not successor:
-        wrong.append("no new term has begun: what was to be broken was not, or nobody has followed")
+        wrong.append("nobody has felt it and no new term has begun: what was to be broken was not")
     if not has_writes:
         wrong.append("writes had not come back when the client ended")
     elif outage > promise.seconds:

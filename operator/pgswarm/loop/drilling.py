@@ -146,12 +146,14 @@ async def _play(scene: Scene, seconds: float) -> None:
             tasks.start_soon(_drained, scene)
         else:
             scene.given_back.set()
+        if scene.announcement.kind == "postgres":
+            scene.moved.set()  # or it is started anew, and goes on in its term
         tasks.start_soon(_until_rest, scene, followers)
         with anyio.move_on_after(seconds + OVERTIME):
             await scene.ended.wait()
         with anyio.move_on_after(MOVING):
             await scene.given_back.wait()
-        if scene.successor:
+        if scene.moved.is_set():
             with anyio.move_on_after(REST):
                 await scene.rested.wait()
         tasks.cancel_scope.cancel()
