@@ -117,8 +117,8 @@ PID = "/tmp/drill.pid"
 def _drill(whole: Whole, kind: str, seconds: float, node: int | None = None) -> dict[str, Any]:
     """The report, or the announcement that says why it is refused; from a node that is not the primary's."""
     words = f"pgswarm drill {kind} --yes --seconds {seconds} -o json"
-    said = _in_an_operator(whole, f"{words} || test $? = 1", node or _another_node(whole), deadline=400)
-    return dict(json.loads(said))
+    script = f'said=$({words} 2>/tmp/drill.err); test -n "$said" || {{ cat /tmp/drill.err >&2; exit 3; }}; echo "$said"'
+    return dict(json.loads(_in_an_operator(whole, script, node or _another_node(whole), deadline=400)))
 
 
 def _from_a_shell(whole: Whole, kind: str, seconds: float, page: Path) -> dict[str, Any]:

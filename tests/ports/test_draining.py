@@ -56,13 +56,6 @@ async def test_giving_back_goes_on_while_swarm_has_no_leader_or_others_write(mon
     assert engine.spec["Availability"] == "active"
 
 
-async def test_draining_is_tried_once_for_then_nothing_is_broken_yet() -> None:
-    engine: Any = OneNode(Again("no leader"))
-    with pytest.raises(Again):
-        await draining.drain(engine, "n1", "main")
-    assert engine.spec["Availability"] == "active"
-
-
 def test_only_what_a_drill_of_this_cluster_has_drained_is_left_by_it() -> None:
     def node(name: str, availability: str, **labels: str) -> Node:
         fields = {"id": name, "name": name, "role": "manager", "state": "ready", "availability": availability}

@@ -32,7 +32,7 @@ from pgswarm.loop import wishing
 from pgswarm.loop.drillscene import Scene, Tell
 from pgswarm.loop.run import Options, read_secret
 from pgswarm.ports import draining, service_logs
-from pgswarm.ports.calls import Line
+from pgswarm.ports.calls import Closed, Line, Silent
 from pgswarm.ports.records import SwarmRecords
 from pgswarm.ports.service_logs import Line as LogLine
 from pgswarm.ports.swarm import DockerSwarm
@@ -182,8 +182,13 @@ async def _blow(scene: Scene) -> None:
                 raise Refused(f"no address of {known.primary} is known: nothing was broken")
             strike = Strike(kind=known.kind, cluster=known.cluster, member=known.primary, term=known.term)
             line = Line(scene.address, MEMBER_PORT, scene.secret, caller="person")
-            await line.call("POST", "/drill", strike.model_dump_json().encode(), deadline=ANSWER)
-            scene.struck_at = time.time() + DELAY
+            try:
+                await line.call("POST", "/drill", strike.model_dump_json().encode(), deadline=ANSWER)
+            except (Closed, Silent) as failure:
+                # It may have been struck before its answer came: what the client sees will tell.
+                scene.tell(failure.reason)
+            else:
+                scene.struck_at = time.time() + DELAY
 
 
 async def _listen(scene: Scene) -> None:
@@ -220,8 +225,10 @@ async def _until_ready(scene: Scene) -> None:
         while not scene.ready.is_set():
             with anyio.move_on_after(SLOW):
                 await scene.ready.wait()
-            service = (view := await scene.swarm.view()).service(scene.service)
-            if service is not None and (trouble := view.trouble(service)) and not scene.ready.is_set():
+            view = await scene.seen()
+            service = view.service(scene.service) if view is not None else None
+            trouble = view.trouble(service) if view is not None and service is not None else None
+            if trouble and not scene.ready.is_set():
                 raise Refused(f"the writing client does not run: {trouble}; nothing was broken")
     if not scene.ready.is_set():
         raise Again(f"the writing client has not begun within {READY:g} s: nothing was broken")

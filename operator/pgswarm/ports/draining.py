@@ -17,32 +17,37 @@ from pgswarm.errors import Again, Conflict
 from pgswarm.ports.swarm_http import Engine
 
 PATIENCE = 60.0
-"""Seconds for which giving a node back is tried: Swarm may be without a leader for 20 s."""
+"""Seconds for which it is tried: Swarm may be without a leader for 20 s."""
 
 PAUSE = 0.5
 """Seconds between two tries."""
 
 
 async def drain(engine: Engine, node_id: str, cluster: str) -> None:
-    """Have Swarm stop every task there, in a drill of this cluster. Raises Failure."""
-    await _change(engine, node_id, "drain", cluster)
+    """Have Swarm stop every task there, in a drill of this cluster. Tried for PATIENCE. Raises Failure."""
+    await _changed(engine, node_id, "drain", cluster)
 
 
 async def give_back(engine: Engine, node_id: str) -> None:
     """Make it active again, and forget that a drill had drained it. Tried for PATIENCE. Raises Failure."""
-    deadline = anyio.current_time() + PATIENCE
-    while True:
-        try:
-            return await _change(engine, node_id, "active", "")
-        except (Again, Conflict):
-            if anyio.current_time() > deadline:
-                raise
-            await anyio.sleep(PAUSE)
+    await _changed(engine, node_id, "active", "")
 
 
 def left_drained(view: SwarmView, cluster: str) -> tuple[Node, ...]:
     """Nodes that a drill of this cluster has drained and not given back."""
     return tuple(node for node in view.nodes if node.labels.get(LABEL) == cluster and node.availability == "drain")
+
+
+async def _changed(engine: Engine, node_id: str, availability: str, cluster: str) -> None:
+    """A write of which it is not known whether it was made is made again: it says the same."""
+    deadline = anyio.current_time() + PATIENCE
+    while True:
+        try:
+            return await _change(engine, node_id, availability, cluster)
+        except (Again, Conflict):
+            if anyio.current_time() > deadline:
+                raise
+            await anyio.sleep(PAUSE)
 
 
 async def _change(engine: Engine, node_id: str, availability: str, cluster: str) -> None:
