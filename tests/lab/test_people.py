@@ -178,8 +178,8 @@ def test_metrics_and_notices_and_top_tell_of_a_failover(whole: Whole) -> None:
         one = whole.stage.operators()[0]
         drill = "pgswarm drill switchover --yes --seconds 5 || test $? = 1"  # a promise may break on a busy machine
         whole.stage.docker("exec", one.id, "sh", "-c", drill, node=one.node, deadline=300)
-        kinds = {"drill-started", "primary-changed", "drill-ended"}
-        wait_for(lambda: True if kinds <= {one["kind"] for one in heard} else None, f"{kinds} in {heard}", 60)
+        told = {"drill-started", "primary-changed", "drill-ended"}
+        wait_for(lambda: True if told <= {one["kind"] for one in heard} else None, f"{told} in {heard}", 60)
         assert len({one["id"] for one in heard}) == len(heard), "each was told once"
 
 

@@ -338,6 +338,8 @@ class Site:
             return f"the record has {', '.join(record.members)}"
         if elsewhere := told.misplaced(record, self.document):
             return elsewhere
+        if replaced := self.swarm.replaced():
+            return f"another container is on its way: {', '.join(replaced)}"
         for member in {place.member for place in record.departed}:
             if any(self.disks.is_left_behind(one) for one in self.containers[member]):
                 return f"{member} has left, and its container lives"

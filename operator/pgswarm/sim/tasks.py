@@ -177,6 +177,10 @@ class Tasks:
                     task.state = "shutdown"
                     self.touch()
 
+    def replaced(self) -> list[str]:
+        """Members whose container of before is still to end, since their service was changed."""
+        return [slot.member for slot in self.slots if slot.updating and any(one.lives for one in slot.tasks)]
+
     def _another(self, node: str) -> str:
         """Where an operator goes whose node is lost: operators are pinned to managers only."""
         fit = [
