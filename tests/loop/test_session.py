@@ -6,7 +6,7 @@ import pytest
 
 from pgswarm import settings
 from pgswarm.core.stored import Identity, Stored
-from pgswarm.core.swarmview import Network, Service, SwarmView, Task
+from pgswarm.core.swarmview import Network, Node, Service, SwarmView, Task
 from pgswarm.errors import Refused
 from pgswarm.loop.session import SOCKET, words
 from pgswarm.member.config import from_environment
@@ -32,12 +32,17 @@ def task(member: str, state: str = "running") -> Task:
     )
 
 
+def node(member: str) -> Node:
+    return Node(id=f"id-{member}", name=f"node-{member}", role="manager", state="ready")
+
+
 def view(*, attachable: bool = True, a: str = "running") -> SwarmView:
     network = Network(name="webnet", id="w", scope="swarm", attachable=attachable)
     return SwarmView(
         services=tuple(service(member) for member in "abc"),
         tasks=(task("a", a), task("b"), task("c")),
         networks=(network,),
+        nodes=tuple(node(member) for member in "abc"),
     )
 
 
@@ -66,6 +71,13 @@ def test_on_another_node_it_goes_through_the_router_as_the_owner_and_no_password
         f"docker run --rm --interactive --network webnet --entrypoint psql {IMAGE} "
         "--host postgres-ha --port 5432 --username cnv_user --dbname cnv"
     )
+
+
+def test_where_a_password_is_asked_for_the_node_is_named_that_needs_none() -> None:
+    _, where = words(view(), "id-b", STORED, replica=False, arguments=(), terminal=False)
+    assert where == "the router postgres-ha:5432, as cnv_user; psql asks for the password (none is needed on node-a)"
+    _, where = words(view(a="starting"), "id-b", STORED, replica=False, arguments=(), terminal=False)
+    assert where.endswith("psql asks for the password")
 
 
 def test_a_replica_is_one_that_runs_here_or_the_routers_port_for_readers() -> None:

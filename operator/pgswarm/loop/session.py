@@ -17,7 +17,7 @@ from pgswarm import settings
 from pgswarm.core.record import Record
 from pgswarm.core.spec import PostgresCluster
 from pgswarm.core.stored import Stored
-from pgswarm.core.swarmview import Service, SwarmView
+from pgswarm.core.swarmview import Service, SwarmView, Task
 from pgswarm.errors import Refused
 
 SOCKET = f"{settings.VOLUME_PATH}/agent"
@@ -38,7 +38,8 @@ def words(
             psql = ["psql", "--host", SOCKET, "--username", "postgres", "--dbname", document.spec.postgres.database]
             where = f"{member}, in its container on this node, as postgres"
             return ["docker", "exec", *flags, container, *psql, *arguments], where
-    return _through_the_router(view, stored.cluster, document, flags, arguments, replica=replica)
+    words, where = _through_the_router(view, stored.cluster, document, flags, arguments, replica=replica)
+    return words, where + _where_it_needs_none(view, stored.cluster, _members(record, replica=replica))
 
 
 def _members(record: Record, *, replica: bool) -> list[str]:
@@ -48,8 +49,21 @@ def _members(record: Record, *, replica: bool) -> list[str]:
 
 def _container(view: SwarmView, service: Service | None, node_id: str) -> str:
     """The member's container, if it runs on this node; empty otherwise."""
+    task = _running(view, service)
+    return task.container_id if task is not None and task.node_id == node_id else ""
+
+
+def _running(view: SwarmView, service: Service | None) -> Task | None:
     task = view.current_task(service) if service is not None else None
-    return task.container_id if task is not None and task.node_id == node_id and task.state == "running" else ""
+    return task if task is not None and task.state == "running" else None
+
+
+def _where_it_needs_none(view: SwarmView, cluster: str, members: Sequence[str]) -> str:
+    """The nodes on which no password would be asked for: nobody knows a generated one."""
+    names = {node.id: node.name for node in view.nodes}
+    running = [task for member in members if (task := _running(view, view.members(cluster).get(member)))]
+    where = sorted({names[task.node_id] for task in running if task.node_id in names})
+    return f" (none is needed on {' or '.join(where)})" if where else ""
 
 
 def _through_the_router(

@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import os
 import pathlib
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -93,7 +94,19 @@ def show_environment(lab: settings.Lab, asked: argparse.Namespace) -> None:
     print(f"export PGSWARM_LAB={lab.prefix}")
     print(f"export PGSWARM_LAB_NET={lab.net}.0")
     if shutil.which("docker") is None:
-        print(f"# this machine has no docker client; use: lab docker {node.name} -- …")
+        folder = _client(lab)
+        print(f"export PATH={shlex.quote(os.pathsep.join((os.environ.get('PATH', os.defpath), str(folder))))}")
+        print("# this machine has no docker client, so the PATH now ends with the one of the lab's own nodes")
+
+
+def _client(lab: settings.Lab) -> pathlib.Path:
+    """A folder with nothing but the nodes' docker client in it, which needs no more than a C library of 2022."""
+    folder = lab.run / "bin"
+    folder.mkdir(parents=True, exist_ok=True)
+    link = folder / "docker"
+    link.unlink(missing_ok=True)
+    link.symlink_to(lab.cache / "engine" / "usr" / "bin" / "docker")
+    return folder
 
 
 def execute(lab: settings.Lab, asked: argparse.Namespace) -> None:
