@@ -89,17 +89,17 @@ def test_what_the_cluster_could_not_survive_is_refused_with_what_mends_it(whole:
 
 
 def test_a_drill_that_is_killed_is_cleared_by_the_next_and_one_that_is_interrupted_clears_itself(whole: Whole) -> None:
-    first = _begun(whole)
-    _signal(whole, "KILL")
+    first, node = _begun(whole)
+    _signal(whole, node, "KILL")
     drained = _drained(whole)
     assert drained == [first], "nobody has given it back"
     wait_for(lambda: None if whole.primary() == whole.member_on(first) else True, "the primary to leave", 90)
     refused = _drill(whole, "switchover", 10)
     assert "is under way" in refused["refusal"], "its client still writes, so nobody can know better"
     whole.stage.docker("service", "rm", *_services(whole))
-    second = _begun(whole, besides=first)
+    second, node = _begun(whole, besides=first)
     assert first not in _drained(whole), "the next drill has given it back, before it drained another"
-    _signal(whole, "INT")
+    _signal(whole, node, "INT")
     wait_for(lambda: True if not _drained(whole) else None, f"node {second} to be given back", 60)
     whole.wait_healthy()
     wait_for(lambda: True if not _services(whole) else None, "the client to go", 60)
@@ -150,21 +150,19 @@ def _in_an_operator(whole: Whole, script: str, node: int, deadline: float = 60) 
     return whole.stage.docker("exec", found.id, "sh", "-c", script, node=node, deadline=deadline)
 
 
-def _begun(whole: Whole, besides: int = 0) -> int:
-    """A drill under way that has drained a node: which. It runs in an operator's container with nobody beside it."""
+def _begun(whole: Whole, besides: int = 0) -> tuple[int, int]:
+    """A drill under way that has drained a node: which, and on which it runs, in the operator's container."""
     drained = whole.node_of(whole.primary())
     node = next(number for number in (1, 2, 3) if number not in (drained, besides))
     found = next(one for one in whole.stage.operators() if one.node == node)
     script = f"echo $$ >{PID}; exec pgswarm drill node-drain --yes >/tmp/drill.out 2>&1"
     whole.stage.docker("exec", "--detach", found.id, "sh", "-c", script, node=node)
     wait_for(lambda: True if drained in _drained(whole) else None, f"node {drained} to be drained", 120)
-    return drained
+    return drained, node
 
 
-def _signal(whole: Whole, name: str) -> None:
-    for one in whole.stage.operators():
-        script = f"test ! -e {PID} || kill -{name} $(cat {PID}); rm -f {PID}"
-        whole.stage.docker("exec", one.id, "sh", "-c", script, node=one.node)
+def _signal(whole: Whole, node: int, name: str) -> None:
+    _in_an_operator(whole, f"kill -{name} $(cat {PID})", node)
 
 
 def _drained(whole: Whole) -> list[int]:
