@@ -1,7 +1,8 @@
 """What people do beside the document in the middle of everything: fences, taken back or not, and members made anew.
 
 Like `edits` a history has this by a chance of its own, so a seed without it is the same history with or without. A
-fence may still stand at the end: the cluster must then come to rest around it.
+fence may still stand at the end: the cluster must then come to rest around it, or say that it cannot for the fence,
+which is then taken back.
 """
 
 from __future__ import annotations
@@ -63,6 +64,12 @@ class Hands:
         elif len(record.fences) + 1 < len(record.members):
             fence = Fence(member=member, by="ann", since=0.0, fewer_copies=rng.random() < 0.6)
             self._amend(record, str(fence), (*record.fences, fence))
+
+    def relent(self, waits: tuple[str, ...]) -> None:
+        """Take back every fence because of which, as the operators say, nothing goes on."""
+        record = self._site.record
+        if record is not None and record.fences and any("fenced by" in text for text in waits):
+            self._amend(record, "ann unfences everybody", ())
 
     def _amend(self, record: Record, what: str, fences: tuple[Fence, ...]) -> None:
         site = self._site

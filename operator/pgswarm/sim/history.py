@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from loguru import logger
 
 from pgswarm.core.grant import DRIFT
-from pgswarm.core.steps import SendGrant, title
+from pgswarm.core.steps import Plan, SendGrant, title
 from pgswarm.sim.edits import Edits
 from pgswarm.sim.faults import THEMES, Faults
 from pgswarm.sim.hands import Hands
@@ -30,6 +31,9 @@ TROUBLE_OF_GRANTS = (8.0, 40.0)
 
 REST = 90.0
 """Seconds within which everything must be as the document says, once the faults have stopped."""
+
+PATIENCE = 45.0
+"""Seconds of these after which a person does what the operators say they wait for: takes a fence back."""
 
 STAY = 3.0
 """Seconds at rest within which nothing may be planned."""
@@ -148,6 +152,8 @@ class Life:
             while (unrest := site.unrest()) and site.now - began < REST:
                 site.run(0.5)
                 self.faults.thaw_all()  # a fault that was to end later has nothing left to end
+                if site.now - began > PATIENCE:
+                    self.hands.relent(self._waits())
             if unrest:
                 if site.ledger.lost_for_good:
                     site.count("lost for good")
@@ -178,13 +184,19 @@ class Life:
             return f"the record went from {record} to {site.record}"
         return site.unrest(settled=0.0)  # a tenure that wanders changes the record
 
+    def _plans(self) -> Iterator[Plan]:
+        for operator in self.site.operators:
+            if operator.alive and operator.house:
+                yield from (worker.plan for worker in operator.house.workers.values())
+
+    def _waits(self) -> tuple[str, ...]:
+        return tuple(text for plan in self._plans() for text in plan.waits)
+
     def _planned(self) -> str:
         return "; ".join(
             title(step)
-            for operator in self.site.operators
-            if operator.alive and operator.house
-            for worker in operator.house.workers.values()
-            for step in worker.plan.steps
+            for plan in self._plans()
+            for step in plan.steps
             if not isinstance(step, SendGrant)  # given every few seconds, for ever
         )
 
