@@ -90,8 +90,8 @@ def webhook(whole: Whole) -> Iterator[list[dict[str, Any]]]:
         stage.docker("secret", "rm", name)
     stage.docker("secret", "create", HOOK, "-", text=f"http://{gateway}:{server.server_port}/hook\n")
     stage.docker("secret", "create", KEY, "-", text=secrets.token_hex(32))
-    words = ["--secret-add", HOOK, "--secret-add", KEY]
-    stage.docker("service", "update", "--detach=false", "--quiet", *words, f"{STACK}_operator", deadline=240)
+    files = [word for name in ("pgswarm.yml", "notices.yml") for word in ("-c", str(TOP / "stack" / name))]
+    stage.docker("stack", "deploy", "--detach=false", "--quiet", *files, STACK, deadline=240)
     try:
         yield heard
     finally:
@@ -135,6 +135,8 @@ def test_metrics_and_notices_and_top_tell_of_a_failover(whole: Whole) -> None:
         assert "delivered" in whole.stage.pgswarm("notify", "test", "hello")
         assert [one["kind"] for one in heard] == ["test"]
         assert heard[0]["signature"].startswith("t=")
+        whole.stage.pgswarm("notify", "drill-started", "we pull the plug of node2", "--cluster", CLUSTER)
+        assert (heard[1]["kind"], heard[1]["cluster"]) == ("drill-started", CLUSTER)
         before = whole.primary()
         with whole.writing() as writing:
             found = scraped(whole)
