@@ -173,8 +173,8 @@ class Life:
             client.idle = True
         for _ in range(10):
             site.run(1.0)
-            if not self._planned():
-                break
+            if not self._planned() and not site.unrest(settled=0.0):
+                break  # with nothing planned it may still wait for an answer
         record = site.record
         for _ in range(int(STAY)):
             site.run(1.0)

@@ -112,6 +112,8 @@ class Postgres:
         self.timeline, self.replayed = self.volume.position.timeline, len(self.volume.log)
 
     def _ready(self) -> None:
+        if self.state is not State.STARTING:
+            return  # it was told to stop before it was there
         if self.volume.room is Room.SPENT and not self.recovering:
             self.crash("its disk is full")
             return
@@ -168,14 +170,12 @@ class Postgres:
         if not self.recovering:
             self.waiters.clear()  # ended with a warning that nobody who matters reads
         self.changed()
-        process = self.process
+        process, recovering = self.process, self.recovering
         if process.frozen:
             yield patience + 7.0
-        elif self.recovering:
-            yield self.site.draw(0.01, 0.1)
         else:
             yield self.site.draw(0.01, 0.1)
-            if process.runs and self.process is process:
+            if not recovering and process.runs and self.process is process:
                 self.append(-1)
                 left = patience
                 while left > 0 and any(one.is_linked and one.flush < len(self.volume.log) for one in self.senders):
