@@ -30,6 +30,9 @@ TOP = Path(__file__).resolve().parents[3]
 STACK = "pgswarm"
 OWNER_SECRET = "pgswarm-drill-owner"
 
+LOOK = 0.2
+"""Seconds between two looks at what is waited for, at least."""
+
 T = TypeVar("T")
 
 
@@ -293,12 +296,17 @@ def wait_for(
     what: str,
     deadline: float,
     picture: Callable[[], str] = lambda: "",
-    every: float = 0.2,
+    every: float | None = None,
 ) -> T:
-    """Look until something is there; what it is. Raises Broken with a picture of everything after the deadline."""
+    """Look until something is there; what it is. Raises Broken with a picture of everything after the deadline.
+
+    Between two looks `every` seconds pass; if it is None, as many as the last look took, so that three who wait at once
+    leave half of a busy machine to what they wait for.
+    """
     began = time.monotonic()
     last = ""
     while True:
+        looked = time.monotonic()
         try:
             found = look()
         except Broken as broken:
@@ -307,7 +315,7 @@ def wait_for(
             return found
         if time.monotonic() - began > deadline:
             raise Broken(f"not within {deadline:.0f} s: {what}\n{last}\n{picture()}")
-        _pause(every)
+        _pause(max(LOOK, time.monotonic() - looked) if every is None else every)
 
 
 def run(command: list[str], *, text: str | None, deadline: float, environment: Mapping[str, str] | None) -> str:
