@@ -30,6 +30,7 @@ TAGS = ("bench-one", "bench-two")
 def run(bench: Bench) -> Json:
     """Rolls and drains in turn, with switchovers between them."""
     whole = bench.whole()
+    whole.wait_healthy(THROUGH)
     images = [_image(whole, tag) for tag in TAGS]
     rows = (
         faults.Row(kind="switchover", strike=faults.switch_over, times=5),
@@ -87,5 +88,6 @@ def _image(whole: Whole, tag: str) -> str:
 
 
 def _has(whole: Whole, member: str) -> str:
-    shown = "{{.Spec.TaskTemplate.ContainerSpec.Image}}"
-    return whole.stage.docker("service", "inspect", "--format", shown, whole.service(member)).strip()
+    """The image of the container that runs; its service names the next one earlier. Raises Broken if none runs."""
+    found = whole.stage.container(whole.service(member))
+    return whole.stage.docker("inspect", "--format", "{{.Config.Image}}", found.id, node=found.node).strip()
