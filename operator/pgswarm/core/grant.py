@@ -123,7 +123,8 @@ def outlasts(holding: Holding, bound: Order | None, order: Order, now: float) ->
     """Why an order must wait for the end of what consent has given; empty if it need not.
 
     That end is known by the last consent of any single member (`core/lapse`), so nobody may be a member, or be one
-    elsewhere, while something still runs to which they did not consent.
+    elsewhere, while something still runs to which they did not consent. `bound` is the last order that was accepted,
+    though a newer promise may have ended it: what was gained under it lets write in the next term as well.
     """
     if bound is None or now >= holding.lent:
         return ""

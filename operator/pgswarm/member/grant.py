@@ -99,7 +99,7 @@ class Leave:
             return ""
         if self._deadman is None:
             return NO_TIMER
-        if why := rules.outlasts(self.holding, agent.order, order, boottime()):
+        if why := rules.outlasts(self.holding, agent.memory.order, order, boottime()):
             return why
         if agent.role is not Role.PRIMARY or agent.throne is None or not agent.throne.opened or self.lets_write():
             return ""

@@ -92,7 +92,7 @@ class Leave:
     def refused(self, order: Order) -> str:
         """Why an order that demands a grant cannot be accepted yet; empty if it can."""
         agent = self._agent
-        if demands(order) and (why := rules.outlasts(self.holding, agent.order, order, agent.process.now)):
+        if demands(order) and (why := rules.outlasts(self.holding, agent.memory.order, order, agent.process.now)):
             agent.site.count("waited for the end of a consent")
             return why
         if not demands(order) or agent.role is not Role.PRIMARY or agent.throne is None or not agent.throne.opened:
