@@ -24,7 +24,8 @@ import anyio, sys
 from pathlib import Path
 from pgswarm import cli
 from pgswarm.loop import run
-options = run.Options(documents=Path(sys.argv[1]), secret_file=Path(sys.argv[2]), port=int(sys.argv[3]))
+from pgswarm.loop.options import Options
+options = Options(documents=Path(sys.argv[1]), secret_file=Path(sys.argv[2]), port=int(sys.argv[3]))
 cli.app = lambda: anyio.run(run.run, options)
 cli.main()
 """

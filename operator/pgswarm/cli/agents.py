@@ -25,7 +25,7 @@ class LogForm(StrEnum):
 
 
 if TYPE_CHECKING:
-    from pgswarm.loop.run import Options
+    from pgswarm.loop.options import Options
 
 Folder = Annotated[Path | None, typer.Option(envvar="PGSWARM_DOCUMENTS", help="Folder of documents that is watched.")]
 Secret = Annotated[Path | None, typer.Option(envvar="PGSWARM_SECRET_FILE", help="File that holds the control secret.")]
@@ -79,9 +79,9 @@ def options(
     documents: Path | None, secret_file: Path | None, member_image: str | None, router_image: str | None
 ) -> Options:
     """The operator's options; what is not given keeps the default that is written there."""
-    from pgswarm.loop import run
+    from pgswarm.loop.options import Options
 
-    chosen = run.Options(documents=documents)
+    chosen = Options(documents=documents)
     member_image = member_image or os.environ.get("PGSWARM_MEMBER_IMAGE")
     router_image = router_image or os.environ.get("PGSWARM_ROUTER_IMAGE")
     if secret_file is not None:

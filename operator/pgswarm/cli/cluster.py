@@ -162,10 +162,11 @@ def _asked(secret_file: Path | None) -> Sequence[Status] | None:
     """What the operator beside us knows: it alone knows what failed. None if there is none."""
     import anyio
 
-    from pgswarm.loop import ask, run
+    from pgswarm.loop import ask
+    from pgswarm.loop.options import read_secret
 
     async def asking() -> Sequence[Status] | None:
-        return await ask.statuses(run.read_secret(options(None, secret_file, None, None).secret_file))
+        return await ask.statuses(read_secret(options(None, secret_file, None, None).secret_file))
 
     return anyio.run(asking)
 

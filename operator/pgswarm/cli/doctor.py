@@ -63,7 +63,7 @@ def _found(cluster: str | None, chosen: object) -> tuple[Finding, ...]:
     from loguru import logger
 
     from pgswarm.loop import checking
-    from pgswarm.loop.run import Options
+    from pgswarm.loop.options import Options
 
     logger.disable("pgswarm")
     assert isinstance(chosen, Options)

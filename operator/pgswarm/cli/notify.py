@@ -48,11 +48,11 @@ def notify(
         raise typer.Exit(elsewhere.carry(words))
     import anyio
 
-    from pgswarm.loop import run
+    from pgswarm.loop.options import read_secret
     from pgswarm.ports.calls import Line
     from pgswarm.wire import OPERATOR_PORT
 
-    secret = run.read_secret(options(None, secret_file, None, None).secret_file)
+    secret = read_secret(options(None, secret_file, None, None).secret_file)
     body = json.dumps({"kind": kind.value, "text": text, "cluster": cluster}).encode()
 
     async def saying() -> bytes:

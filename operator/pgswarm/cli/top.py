@@ -196,9 +196,10 @@ def _told(cluster: str | None, secret_file: Path | None) -> dict[str, Any]:
         return carried
     import anyio
 
-    from pgswarm.loop import ask, run
+    from pgswarm.loop import ask
+    from pgswarm.loop.options import read_secret
 
-    secret = run.read_secret(options(None, secret_file, None, None).secret_file)
+    secret = read_secret(options(None, secret_file, None, None).secret_file)
     told = anyio.run(ask.activity, secret)
     if told is None:
         raise Again("no operator answers on this node: `docker service ps pgswarm_operator`")

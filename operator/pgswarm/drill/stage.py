@@ -24,13 +24,14 @@ from typing import Any, TypeVar
 
 from pgswarm import settings
 from pgswarm.drill.ledger import Target
+from pgswarm.drill.warm import Cold, Warm
 from pgswarm.errors import Failure
 
 TOP = Path(__file__).resolve().parents[3]
 STACK = "pgswarm"
 OWNER_SECRET = "pgswarm-drill-owner"
 
-LOOK = 0.2
+LOOK = 0.3
 """Seconds between two looks at what is waited for, at least."""
 
 T = TypeVar("T")
@@ -54,6 +55,13 @@ class Stage:
     nodes: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     environment: Mapping[str, str] = {}
+
+    def __init__(self) -> None:
+        self._warm: dict[int, Warm] = {}
+
+    def client(self, node: int) -> tuple[list[str], Mapping[str, str]]:
+        """The docker client of a node's engine: its words, and what its environment must say."""
+        raise NotImplementedError
 
     def docker(self, *words: str, node: int = 1, text: str | None = None, deadline: float = 120) -> str:
         """Run the docker client against one node's engine; its output. Raises Broken."""
@@ -158,11 +166,35 @@ class Stage:
 
     def status(self, cluster: str, node: int | None = None) -> dict[str, Any]:
         """The status tree of one cluster; as seen from `node`, if another one is cut off and knows no better."""
-        answer = json.loads(self.pgswarm("status", "-o", "json", node=node))
+        reasons = []
+        for one in range(1, len(self.nodes) + 1) if node is None else [node]:
+            try:
+                answer = json.loads(self._look(one))
+                break
+            except (Broken, Cold) as broken:
+                reasons.append(broken.reason)
+        else:
+            raise Broken(f"no operator answers: {'; '.join(reasons)}")
         for one in answer:
             if one["cluster"] == cluster:
                 return dict(one)
         raise Broken(f"the operator knows no cluster {cluster}: {answer}")
+
+    def _look(self, node: int) -> str:
+        """What `pgswarm status -o json` prints on a node. Raises Broken, or Cold if its operator went meanwhile."""
+        if node not in self._warm:
+            found = self.docker("ps", "-q", "--filter", _of(f"{STACK}_operator"), node=node, deadline=10).split()
+            if not found:
+                raise Broken(f"no container of it on node {node}")
+            self._warm[node] = Warm(*self.client(node), found[0])
+        try:
+            return self._warm[node].ask("status", "-o", "json", deadline=20)
+        except Cold:
+            if (gone := self._warm.pop(node, None)) is not None:
+                gone.end()
+            raise
+        except Failure as failure:
+            raise Broken(failure.reason) from failure
 
     def wait_healthy(self, cluster: str, members: int, deadline: float = 180) -> dict[str, Any]:
         """Wait until the cluster is at rest, with that many members counted in its claim."""
@@ -221,6 +253,7 @@ class LabStage(Stage):
     """The nodes of `stack/lab`."""
 
     def __init__(self) -> None:
+        super().__init__()
         rows = [line.split() for line in self.lab("status").splitlines() if line.startswith("node") or "10." in line]
         found = [row for row in rows if len(row) > 2 and row[1].count(".") == 3 and ":" not in row[1]]
         self.nodes = tuple(row[0] for row in found)
@@ -233,15 +266,15 @@ class LabStage(Stage):
         return run([str(TOP / "stack" / "lab" / "lab"), *words], text=text, deadline=deadline, environment=None)
 
     def docker(self, *words: str, node: int = 1, text: str | None = None, deadline: float = 120) -> str:
-        command, environment = self._client(node)
+        command, environment = self.client(node)
         return run([*command, *words], text=text, deadline=deadline, environment=environment)
 
     def docker_all(self, *words: str, node: int = 1, deadline: float = 120) -> str:
-        command, environment = self._client(node)
+        command, environment = self.client(node)
         command = ["sh", "-c", 'exec "$@" 2>&1', "sh", *command]
         return run([*command, *words], text=None, deadline=deadline, environment=environment)
 
-    def _client(self, node: int) -> tuple[list[str], dict[str, str]]:
+    def client(self, node: int) -> tuple[list[str], Mapping[str, str]]:
         """The client to a node's engine: the machine's own, which spares each call a start of the lab's program."""
         if node not in self._clients:
             if shutil.which("docker") is None:
@@ -265,6 +298,7 @@ class CurrentStage(Stage):
     """The engine that this shell talks to, as a Swarm of one node."""
 
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         self._folder = folder
         self.environment = {"PGSWARM_DOCUMENTS": str(folder), "PGSWARM_DOCUMENTS_MOUNT": str(folder.parent)}
         state = self.docker("info", "--format", "{{.Swarm.LocalNodeState}} {{.Swarm.ControlAvailable}}").split()
@@ -275,6 +309,9 @@ class CurrentStage(Stage):
 
     def docker(self, *words: str, node: int = 1, text: str | None = None, deadline: float = 120) -> str:
         return run(["docker", *words], text=text, deadline=deadline, environment=self.environment)
+
+    def client(self, node: int) -> tuple[list[str], Mapping[str, str]]:
+        return ["docker"], self.environment
 
     def docker_all(self, *words: str, node: int = 1, deadline: float = 120) -> str:
         command = ["sh", "-c", 'exec "$@" 2>&1', "sh", "docker"]

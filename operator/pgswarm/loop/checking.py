@@ -19,7 +19,8 @@ from pgswarm.core.swarmview import SwarmView
 from pgswarm.core.world import Unknown, World
 from pgswarm.errors import Failure
 from pgswarm.loop.once import PATIENCE
-from pgswarm.loop.run import Options, build, read_secret
+from pgswarm.loop.options import Options, read_secret
+from pgswarm.loop.run import build
 from pgswarm.ports.calls import Line
 from pgswarm.ports.swarm import DockerSwarm
 from pgswarm.settings import CONTROL_NETWORK

@@ -30,7 +30,7 @@ from pgswarm.core.swarmview import SwarmView
 from pgswarm.errors import Again, Failure, Refused
 from pgswarm.loop import wishing
 from pgswarm.loop.drillscene import Scene, Tell
-from pgswarm.loop.run import Options, read_secret
+from pgswarm.loop.options import Options, read_secret
 from pgswarm.ports import draining, service_logs
 from pgswarm.ports.calls import Closed, Line, Silent
 from pgswarm.ports.records import SwarmRecords

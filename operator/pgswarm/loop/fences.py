@@ -19,7 +19,7 @@ from pgswarm.core.stored import Stored
 from pgswarm.core.wish import Fence
 from pgswarm.errors import Again, Failure, Refused
 from pgswarm.loop import ask, shelf, wishing
-from pgswarm.loop.run import Options, read_secret
+from pgswarm.loop.options import Options, read_secret
 from pgswarm.ports.records import Records
 
 LOOK = 0.3

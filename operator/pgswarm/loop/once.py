@@ -14,7 +14,8 @@ from pgswarm.core import plan as plan_
 from pgswarm.core import steps
 from pgswarm.core.world import World
 from pgswarm.loop.house import House
-from pgswarm.loop.run import Options, build
+from pgswarm.loop.options import Options
+from pgswarm.loop.run import build
 from pgswarm.loop.worker import Outcome
 
 PATIENCE = 3.5

@@ -10,9 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import anyio
 from loguru import logger
@@ -24,6 +22,7 @@ from pgswarm.loop import activity, api, ask, dashboard, metrics, speaking
 from pgswarm.loop.house import House, Identity
 from pgswarm.loop.noticing import Noticing
 from pgswarm.loop.observe import Images
+from pgswarm.loop.options import Options, read_secret
 from pgswarm.loop.show import status_of_house
 from pgswarm.ports import door, scrape, webhook
 from pgswarm.ports.agents import AgentClient
@@ -32,21 +31,6 @@ from pgswarm.ports.records import SwarmRecords
 from pgswarm.ports.swarm import DockerSwarm, Here
 from pgswarm.ports.tenures import SwarmTenures
 from pgswarm.render.services import Heritage
-from pgswarm.settings import CONTROL_SECRET
-from pgswarm.wire import OPERATOR_PORT, SECRET_FILE
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What the command line or the environment says."""
-
-    documents: Path | None = None
-    secret_file: Path = Path(SECRET_FILE)
-    member_image: str = "pgswarm/member:dev"
-    router_image: str = "pgswarm/router:dev"
-    port: int = OPERATOR_PORT
-    metrics_secret: str = ""
-    log_format: str = ""
 
 
 async def run(options: Options) -> None:
@@ -122,20 +106,6 @@ async def build(options: Options) -> House:
     house = House(identity, swarm, records, agents, images, options.documents, tenures, noticing)
     agents.is_able = lambda: house.listing.able
     return house
-
-
-def read_secret(path: Path) -> str:
-    """The control secret. Raises Refused with directions."""
-    try:
-        secret = path.read_text().strip()
-    except OSError as exc:
-        raise Refused(
-            f"the control secret is not at {path} ({exc.strerror}): create it with "
-            f"`openssl rand -hex 32 | docker secret create {CONTROL_SECRET} -` and mount it there"
-        ) from exc
-    if len(secret) < 16:
-        raise Refused(f"the control secret at {path} is too short: at least 16 characters, better 64")
-    return secret
 
 
 async def _engine(swarm: DockerSwarm) -> Here:

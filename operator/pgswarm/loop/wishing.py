@@ -19,7 +19,8 @@ from pgswarm.core.world import World
 from pgswarm.errors import Again, Conflict, Refused
 from pgswarm.loop import ask, shelf
 from pgswarm.loop.once import PATIENCE
-from pgswarm.loop.run import Options, build, read_secret
+from pgswarm.loop.options import Options, read_secret
+from pgswarm.loop.run import build
 from pgswarm.ports.records import Records
 
 LOOK = 0.1

@@ -14,9 +14,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import itertools
 import os
 import pathlib
 import signal
+from collections.abc import Iterator
 from typing import Literal
 
 from swarmlab import talk
@@ -77,7 +79,7 @@ def processes(group: str) -> set[int]:
     """All processes in the group and below, in any tree."""
     found: set[int] = set()
     for folder in _folders(group):
-        for below in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
+        for below in _with_all_below(folder):
             try:
                 found.update(int(pid) for pid in (below / "cgroup.procs").read_text().split())
             except OSError:  # the group went away, or is a threaded one, between the look and the read
@@ -86,7 +88,9 @@ def processes(group: str) -> set[int]:
 
 
 def children(group: str) -> set[str]:
-    return {path.name for folder in _folders(group) for path in folder.iterdir() if path.is_dir()}
+    return {
+        name for folder in _folders(group) for _, names, _ in itertools.islice(os.walk(folder), 1) for name in names
+    }
 
 
 def freeze(group: str, *, frozen: bool) -> None:
@@ -137,16 +141,15 @@ def _thaw(group: str) -> None:
         freeze(group, frozen=False)
     for folder, tree in _freezers(group):
         name, word = ("freezer.state", "THAWED") if tree.version == 1 else ("cgroup.freeze", "0")
-        for paused in folder.rglob(name):
-            with contextlib.suppress(OSError):  # removed meanwhile
-                paused.write_text(word)
+        for below in _with_all_below(folder):
+            with contextlib.suppress(OSError):  # has no freezer, or was removed meanwhile
+                (below / name).write_text(word)
 
 
 def _removed(group: str) -> bool:
     for folder in _folders(group):
-        for below in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
+        for below in sorted(_with_all_below(folder), reverse=True):
             _rmdir(below)
-        _rmdir(folder)
     return not _folders(group)
 
 
@@ -169,6 +172,12 @@ def _survivors(group: str) -> str:
 def _folders(group: str) -> list[pathlib.Path]:
     paths = (tree.root / TOP / group for tree in hierarchies())
     return [path for path in paths if path.is_dir()]
+
+
+def _with_all_below(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """The folder and those below it; the kernel may remove any of them under our feet, and that one is passed over."""
+    for path, _, _ in os.walk(folder):
+        yield pathlib.Path(path)
 
 
 def _freezers(group: str) -> list[tuple[pathlib.Path, Hierarchy]]:

@@ -41,9 +41,9 @@ def prepare_machine() -> None:
 def engine(lab: Lab) -> pathlib.Path:
     """The folder of the engine's root file system, made if need be."""
     with lab.cache_locked():
-        recipe = {"base": _base_recipe(), "tools": TOOLS}
         if (lab.cache / "engine.recipe").exists() and in_use():
             return lab.cache / "engine"  # not to be exchanged under running nodes, whatever the recipe says now
+        recipe = {"base": _base_recipe(), "tools": TOOLS}
         return _made(lab, "engine", recipe, lambda folder: _make_engine(lab, folder))
 
 
