@@ -85,9 +85,16 @@ class Whole:
         return self.stage.wait_healthy(CLUSTER, members=3, deadline=240)
 
     def repair(self) -> None:
-        """Everything on and connected."""
+        """Everything on, connected and of use."""
         self.stage.lab("heal", "all")
         self.stage.lab("up")
+        for node in wait_for(self._not_active, "Swarm's word about its nodes", 120):
+            self.stage.docker("node", "update", "--availability", "active", node)
+
+    def _not_active(self) -> list[str]:
+        """Nodes that somebody has drained or paused and not given back."""
+        rows = self.stage.docker("node", "ls", "--format", "{{.Hostname}} {{.Availability}}", deadline=30).splitlines()
+        return [row.split()[0] for row in rows if not row.endswith(" Active")]
 
     def remove(self) -> None:
         """Take the installation away, and whatever cluster an earlier run has left, as soon as Swarm has a leader."""
