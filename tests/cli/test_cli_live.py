@@ -11,6 +11,8 @@ import sys
 import time
 
 SCRIPT = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background of a script was told to ignore it
 from rich.text import Text
 from pgswarm.cli import live
 from pgswarm.errors import Again
