@@ -81,7 +81,8 @@ def main() -> int:
     except Failure as failure:
         tell(f"what was installed could not be removed: {failure}")
         failed.append("the end")
-    DOCUMENT.write_text(report.render(report.load(FOLDER, SOAK)))
+    before = DOCUMENT.read_text() if DOCUMENT.exists() else ""
+    DOCUMENT.write_text(report.render(report.load(FOLDER, SOAK), before))
     tell(f"{DOCUMENT.relative_to(TOP)} is made anew" + (f"; failed: {', '.join(failed)}" if failed else ""))
     return 1 if failed else 0
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pgswarm.drill.tally import Blow, median, seconds, soak_table, table
 from tests.bench.bench import Json
+from tests.bench.earlier import Earlier
 
 Kept = dict[str, Json]
 
@@ -144,11 +145,13 @@ results in `artefacts/`. What is measured, and how, is said at the top of each m
 """
 
 
-def render(kept: Kept) -> str:
-    """The whole document, from the results by part; the soak's is there as `soak`."""
-    sections = [HEAD, _machine(kept)]
+def render(kept: Kept, before: str = "") -> str:
+    """The whole document, from the results by part; the soak's is there as `soak`. Of parts without a result stays what
+    the document of `before` says."""
+    earlier = Earlier(before)
+    sections = [HEAD, _machine(kept, earlier)]
     for title, part, write in (
-        ("Aims", "", _aims),
+        ("Aims", "", lambda all_: _aims(all_, earlier)),
         ("Outages, default detection (3 s)", "faults", lambda all_: _outages(all_, "faults")),
         ("Outages, `detectionTimeout: 1s`", "faults-1s", lambda all_: _outages(all_, "faults-1s")),
         ("Rolls and drains", "rolls", lambda all_: _outages(all_, "rolls")),
@@ -162,6 +165,8 @@ def render(kept: Kept) -> str:
     ):
         if not part or part in kept:
             sections.append(f"## {title}\n\n{write(kept).strip()}\n")
+        elif old := earlier.section(title):
+            sections.append(f"## {title}\n\n{old}\n")
         else:
             sections.append(f"## {title}\n\nNot measured yet: `make bench PARTS={part}`.\n")
     return "\n".join(sections)
@@ -176,8 +181,8 @@ def load(folder: Path, soak: Path) -> Kept:
     return kept
 
 
-def _machine(kept: Kept) -> str:
-    rows = []
+def _machine(kept: Kept, earlier: Earlier) -> str:
+    rows: list[tuple[str, ...]] = []
     for part, one in kept.items():
         if "machine" not in one:
             continue
@@ -189,23 +194,25 @@ def _machine(kept: Kept) -> str:
         load = f"{machine['load']:.1f}"
         rows.append((part + note, one["at"], f"{one['took'] / 60:.1f} min", one["commit"], load, where))
     if not rows:
-        return ""
+        return earlier.section("").removeprefix(HEAD).lstrip() + "\n"
     fullest = max((row[5] for row in rows), key=len)
     head = ("part", "measured", "took", "commit", "load after it")
     if all(fullest.startswith(row[5]) for row in rows):
         lab = "The lab: three Swarm nodes on this one machine."
-        return f"{fullest}. {lab}\n\n{table(head, [row[:5] for row in rows])}\n"
+        old = [row for row in earlier.rows("") if row[0].split()[0] not in kept and len(row) == len(head)]
+        return f"{fullest}. {lab}\n\n{table(head, sorted([*(row[:5] for row in rows), *old]))}\n"
     return table((*head, "machine"), rows) + "\n"
 
 
-def _aims(kept: Kept) -> str:
-    rows = []
+def _aims(kept: Kept, earlier: Earlier) -> str:
+    rows: list[tuple[str, ...]] = []
+    old = {row[0]: row for row in earlier.rows("Aims")}
     for aim in AIMS:
         limit = ("≥ " if aim.at_least else "≤ ") + aim.show(aim.limit)
         try:
             value = aim.figure(kept)
         except (KeyError, ValueError):  # that part has not been measured, or had no such sample
-            rows.append((aim.words, limit, "not measured", ""))
+            rows.append(old.get(aim.words, (aim.words, limit, "not measured", "")))
             continue
         rows.append((aim.words, limit, aim.show(value), _verdict(aim, value)))
     return table(("aim", "limit", "measured", "verdict"), rows)

@@ -67,3 +67,21 @@ def test_a_soak_that_broke_says_so() -> None:
     soak = {"seed": 1, "minutes": 2.0, "acknowledged": 5, "missing": 0, "broke": "no rest", "blows": []}
     text = render({"soak": soak})
     assert "**It broke: no rest**" in text
+
+
+def test_of_a_part_that_was_not_measured_again_stays_what_the_document_says() -> None:
+    floor = kept("floor", {"seconds": [0.1]})
+    blows = {"samples": [sample("postmaster killed", 0.2)], "acknowledged": 9, "missing": 0}
+    before = render({**floor, **kept("faults", blows)})
+    after = render({**floor, **kept("load", {"rounds": {"our router": [99.0]}, "scale": 1, "clients": 1, "span": 1,
+                                             "ratios": {"router": 0.9, "direct": 1.0, "router_to_bare_primary": 0.8}})},
+                   before)  # fmt: skip
+    assert row(after, "postmaster killed, median") == row(before, "postmaster killed, median")
+    assert row(after, "postmaster killed | 1") == row(before, "postmaster killed | 1")
+    assert row(after, "faults |") == row(before, "faults |")
+    assert row(after, "load |")
+    assert "Not measured yet: `make bench PARTS=clone`." in after
+    assert "**missed by 7%**" in row(after, "pgbench through")
+    again = render({**floor, **kept("faults", {**blows, "samples": [sample("postmaster killed", 0.4)]})}, before)
+    assert "**missed by 33%**" in row(again, "postmaster killed, median"), "what is measured now counts"
+    assert render({}, before) == before
