@@ -155,7 +155,7 @@ def test_metrics_and_notices_and_top_tell_of_a_failover(whole: Whole) -> None:
             after = whole.another_primary_than(before)
             print(f"outage as the client saw it: {writing.goes_on().seconds:.3f} s")
         whole.wait_healthy()
-        found = scraped(whole)
+        found = wait_for(lambda: _everybody(scraped(whole)), "three of each among the targets again", 90)
         members, operators = found["pgswarm-member"], found["pgswarm-operator"]
         assert values(members, "pgswarm_member_role", member=after, role="primary") == [1]
         assert values(members, "pgswarm_member_role", member=before, role="standby") == [1]
@@ -185,9 +185,12 @@ def test_metrics_and_notices_and_top_tell_of_a_failover(whole: Whole) -> None:
 
 
 def _everybody(found: dict[str, dict[str, str]]) -> dict[str, dict[str, str]] | None:
-    """What three of each say; an operator that was just begun is not among the targets at once."""
+    """What three of each say; an operator that was just begun is not among the targets at once, or does not answer."""
     jobs = ("pgswarm-operator", "pgswarm-member", "pgswarm-router", "pgswarm-haproxy")
-    return found if {job: len(texts) for job, texts in found.items()} == dict.fromkeys(jobs, 3) else None
+    there = {
+        job: sum(not text.startswith("# ") or "\n" in text for text in found.get(job, {}).values()) for job in jobs
+    }
+    return found if there == dict.fromkeys(jobs, 3) else None
 
 
 def _every_name_is_there(found: dict[str, dict[str, str]]) -> None:

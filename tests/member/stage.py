@@ -37,13 +37,19 @@ SECRET = "control-secret"
 OWNER_PASSWORD = "owner's \\ password: ü"
 REPLICATION_PASSWORD = "re:pli\\cation"
 NAMES = ("a", "b", "c")
+MEMORY, ROOM = "/dev/shm", 4 << 30
 
 
 def new_folder() -> Path:
-    path = Path(tempfile.mkdtemp(prefix="pgsw-", dir="/tmp"))
+    """A short one, for the sockets' sake; in memory if there is room, where making a data directory costs a third less."""
+    path = Path(tempfile.mkdtemp(prefix="pgsw-", dir=MEMORY if _has_room(MEMORY) else "/tmp"))
     if os.geteuid() == 0:
         shutil.chown(path, "postgres", "postgres")
     return path
+
+
+def _has_room(folder: str) -> bool:
+    return os.path.ismount(folder) and shutil.disk_usage(folder).free >= ROOM
 
 
 def remove_folder(path: Path) -> None:
