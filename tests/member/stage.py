@@ -41,7 +41,7 @@ MEMORY, ROOM = "/dev/shm", 4 << 30
 
 
 def new_folder() -> Path:
-    """A short one, for the sockets' sake; in memory if there is room, where making a data directory costs a third less."""
+    """A short one, for the sockets' sake; in memory if there is room, where it costs a third less."""
     path = Path(tempfile.mkdtemp(prefix="pgsw-", dir=MEMORY if _has_room(MEMORY) else "/tmp"))
     if os.geteuid() == 0:
         shutil.chown(path, "postgres", "postgres")

@@ -52,6 +52,7 @@ def run_until(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        preexec_fn=_heeds_ctrl_c,
     )
     assert process.stdout is not None
     said, deadline = b"", time.monotonic() + seconds
@@ -68,6 +69,11 @@ def run_until(
         process.kill()
         process.wait()
     return CompletedProcess(text, process.returncode, (said + rest).decode(errors="replace"), "")
+
+
+def _heeds_ctrl_c() -> None:
+    """A suite in the background of a script was told to ignore it, and so would be whom it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _with(where: Path, environment: Mapping[str, str]) -> dict[str, str]:

@@ -16,8 +16,11 @@ import shlex
 import shutil
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from swarmlab import cgroups, images, network, nodes, rooms, rootfs, settings, status, swarm, talk
+
+REMOVERS = 8
 
 
 def main(words: Sequence[str]) -> int:
@@ -77,7 +80,7 @@ def _take_down(lab: settings.Lab) -> None:
     talk.say("every node is off; removing their disks")
     for folder in (lab.run, lab.data):
         _refuse_mounts(folder)
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
         if folder.exists():
             raise talk.LabError(f"{folder} could not be removed")
     lab.going.unlink()
@@ -244,6 +247,14 @@ def _refuse_mounts(folder: pathlib.Path) -> None:
     for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines():
         if (line.split()[4] + "/").startswith(f"{folder}/"):
             raise talk.LabError(f"{line.split()[4]} is mounted below {folder}; unmount it, then `lab down` again")
+
+
+def _remove(folder: pathlib.Path) -> None:
+    """The whole tree, several layers at once: some disks are told of every freed block, and let one wait for it."""
+    layers = list(folder.glob("*/docker/*/*"))
+    with ThreadPoolExecutor(REMOVERS) as pool:
+        list(pool.map(lambda layer: shutil.rmtree(layer, ignore_errors=True), layers))
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _command(asked: argparse.Namespace) -> list[str]:
