@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -95,6 +96,9 @@ def test_a_healthy_site_has_nothing_but_the_note_that_there_are_no_backups() -> 
     }  # fmt: skip
 
 
+STRANGE = "Swarm has a config named pgswarm.main, but it does not say which cluster it is of: look at it"
+WITHOUT_WEBNET = SWARM.model_copy(update={"networks": SWARM.networks[:1]})
+
 PROVOKED: list[tuple[str, str, str, Facts]] = [
     ("swarm-quorum", "bad", "cannot be observed", facts(view=Unknown(why="no leader"))),
     ("swarm-quorum", "bad", "node-a cannot be reached", facts(view=nodes(reachability="unreachable"))),
@@ -117,7 +121,7 @@ PROVOKED: list[tuple[str, str, str, Facts]] = [
     ("heartbeat", "warn", "not known", facts(heartbeat=Unknown(why="it hangs"))),
     ("clocks", "warn", "main/b is +70.0 s off", facts(offsets={"main/a": 0.0, "main/b": 70.0})),
     ("clocks", "warn", "no agent", facts(offsets={})),
-    ("networks", "bad", "no network webnet", facts(view=SWARM.model_copy(update={"networks": SWARM.networks[:1]}))),
+    ("networks", "bad", "no network webnet", facts(view=WITHOUT_WEBNET)),
     (
         "networks",
         "bad",
@@ -133,16 +137,29 @@ PROVOKED: list[tuple[str, str, str, Facts]] = [
             )
         ),
     ),
+    (
+        "networks",
+        "bad",
+        "of this node alone",
+        facts(view=WITHOUT_WEBNET, local={"bridge": "bridge", "webnet": "bridge"}),
+    ),
     ("mtu", "warn", "1200, 1450, 1500", facts(inspections=inspected("main/b", mtus={"eth0": 1200}))),
     ("secrets", "bad", "no Swarm secret", facts(view=SWARM.model_copy(update={"secrets": ()}))),
     ("secrets", "bad", "owner of main", facts(inspections=inspected("main/b", weak=("owner",)))),
     ("operators", "bad", "no operator", facts(operators=0)),
     ("operators", "warn", "2 of 3", facts(operators=2)),
     ("operators", "warn", "cannot be counted", facts(operators=Unknown(why="Swarm is silent"))),
-    ("documents", "bad", "main.yaml:1:1", facts(document_errors=("main.yaml:1:1: is wrong",))),
+    ("documents", "bad", "broken.yaml:1:1", facts(document_errors=("broken.yaml:1:1: is wrong",))),
     ("document", "warn", "no document", facts(replace(site(), document=None))),
     ("durability", "note", "wait for nobody", facts(site(document=b.document("abc", durability="async")))),
-    ("placement", "warn", "cannot be read", facts(replace(site(), record=Unknown(why="it is garbage")))),
+    ("placement", "bad", "does not say which cluster", facts(replace(site(), record=Unknown(why=STRANGE)))),
+    (
+        "placement",
+        "warn",
+        "cannot be read: no leader",
+        facts(replace(site(), record=Unknown(why="no leader")), view=Unknown(why="no leader")),
+    ),
+    ("placement", "warn", "there is none yet", facts(replace(site(), record=None))),
     (
         "placement",
         "warn",
@@ -176,7 +193,12 @@ PROVOKED: list[tuple[str, str, str, Facts]] = [
         facts(site(reports=(b.primary(RECORD, "b", slots=("b", "c")), b.standby(RECORD, "b")))),
     ),
     ("replication", "bad", "c does not stream", three(c={"upstream": None})),
-    ("replication", "bad", "c: look here", three(c={"problem": Problem(code="x", text="look here")})),
+    (
+        "replication",
+        "bad",
+        "c: full, so",
+        three(c={"problem": Problem(code="x", text="full, so transactions are read-only")}),
+    ),
     ("replication", "warn", "c is 60 s behind", three(c={"lag": 60.0})),
     ("copies", "warn", "only a is known", facts(site(record=b.record("a", 1, "")))),
     ("slots", "warn", "no log for c", facts(site(slots=("b",)))),
@@ -286,6 +308,21 @@ def test_what_is_wrong_is_found_with_why_it_matters_and_what_mends_it(
     assert matching[0].level == level
     assert matching[0].why
     assert matching[0].mend
+
+
+def test_what_mends_it_says_which_cluster_and_asks_for_logs_of_somebody_who_has_some() -> None:
+    """As it stands it is typed where there are several clusters, and a router is in nobody's log by its node's name."""
+    said = {
+        command
+        for _, _, _, given in PROVOKED
+        for one in checkup.checkup(given)
+        if one.where
+        for command in re.findall(r"`pgswarm ([^`]*)`", one.mend)
+    }
+    general = {"apply -f FILE", "delete", "status", "status -o json", "maintenance node-b off"}
+    assert {"resume main", "logs router --cluster main", "logs c --cluster main", "explain main"} <= said
+    assert general <= said
+    assert {one for one in said - general if not one.endswith(" main")} == set()
 
 
 def test_every_check_that_can_find_something_is_provoked_here() -> None:

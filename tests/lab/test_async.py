@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from consult import Sign, expect
 from house import DATABASE, OWNER, Whole
 
 from pgswarm.core.grant import TTL
@@ -100,6 +101,7 @@ def test_a_primary_that_is_cut_off_stops_before_its_successor_begins(granted: Wh
         assert max(acknowledged(granted, own)) == last, "nor does it begin again beside its successor"
         granted.stage.lab("heal", str(node))
         assert at_rest(granted, deadline=300)["primary"] != before
+        expect(granted, Sign("kept-log", "note", "of log that are not in", of=before))
         losses(granted, ledger)
     assert gap.seconds < TTL + LENGTH + 10
 

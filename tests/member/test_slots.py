@@ -70,6 +70,25 @@ async def test_a_member_that_was_far_behind_follows_a_new_primary_without_a_clon
     assert await c.sql("SELECT * FROM t ORDER BY i") == [(1,), (2,)]
 
 
+async def test_a_slot_that_is_gone_and_cannot_be_made_is_reported_as_missing(stage: Stage) -> None:
+    """Somebody has used up all slots and dropped one of ours: what was there before is not said to be there still."""
+    await stage.begun("a", "b")
+    a, b = stage.member("a"), stage.member("b")
+    await a.until("keeping log for b", lambda report: report.slots == ("b",))
+    b.kill()
+    await a.until("without b", lambda report: not report.walsenders)
+    there, most = (int(a.root(query)) for query in ("SELECT count(*) FROM pg_replication_slots", _MOST))
+    for number in range(most - there):
+        a.root(f"SELECT pg_create_physical_replication_slot('taken_{number}')")
+    a.root("SELECT pg_drop_replication_slot('pgswarm_b'); SELECT pg_create_physical_replication_slot('taken')")
+    await a.until("missing it", lambda report: report.slots == ())
+    a.root("SELECT pg_drop_replication_slot('taken')")
+    await a.until("keeping log for b again", lambda report: report.slots == ("b",))
+
+
+_MOST = "SELECT current_setting('max_replication_slots')"
+
+
 async def test_a_standby_moves_slots_on_but_never_past_its_own_restartpoint(stage: Stage) -> None:
     await stage.begun("a", "b", "c", settings=THRIFTY)
     a, b, c = (stage.member(name) for name in "abc")

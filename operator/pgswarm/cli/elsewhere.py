@@ -79,8 +79,14 @@ async def _carry(argv: list[str], documents: Path | None, seconds: float = SECON
     from pgswarm.ports.swarm import DockerSwarm
 
     swarm = DockerSwarm()
-    here = await swarm.info()
-    view = await swarm.view()
+    try:
+        here = await swarm.info()
+        view = await swarm.view()
+    except Again:  # no leader, say: just then a person wants to know, and this engine still knows its own containers
+        container = await _beside(swarm) if documents is None else ""
+        if not container:
+            raise
+        return await delegate.exec_in(swarm.engine, container, ["pgswarm", *argv], seconds=seconds)
     service = next((one for one in view.services if one.kind == "operator"), None)
     container = _container(view, service, here) if service else ""
     if container and documents is None:
@@ -92,6 +98,15 @@ def _container(view: SwarmView, service: Service, here: Here) -> str:
     """The operator's container on this node; empty if there is none."""
     tasks = [task for task in view.tasks_of(service) if task.node_id == here.node_id and task.state == "running"]
     return tasks[0].container_id if tasks else ""
+
+
+async def _beside(swarm: DockerSwarm) -> str:
+    """The operator's container on this node, by this engine alone; empty if it runs none."""
+    from pgswarm.settings import LABEL_KIND
+
+    wanted = {"label": [f"{LABEL_KIND}=operator"], "status": ["running"]}
+    found = await swarm.engine.get("/containers/json", doing="looking for the operator here", filters=wanted)
+    return str(found[0]["Id"]) if found else ""
 
 
 async def _once(

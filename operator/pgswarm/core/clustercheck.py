@@ -27,7 +27,12 @@ LITTLE_SHM = 128 << 20
 
 def _document(facts: Facts, world: World) -> Iterator[Finding]:
     if world.document is None:
-        yield unknown("document", "no document is in force")
+        yield warn(
+            "document",
+            "no document is in force",
+            "services that are lost or changed by hand are not put back",
+            "`pgswarm apply -f FILE`; a cluster that is wanted no more: `pgswarm delete`",
+        )
         return
     for text in warnings(world.document):
         yield warn("document", text, "the document says so", "edit it, and `pgswarm apply -f FILE`")
@@ -42,6 +47,11 @@ def _document(facts: Facts, world: World) -> Iterator[Finding]:
 
 def _placement(facts: Facts, world: World) -> Iterator[Finding]:
     record = world.record
+    if isinstance(record, Unknown) and not isinstance(facts.view, Unknown):
+        yield bad(
+            "placement", f"the record cannot be read: {record.why}", "nothing is decided without it", "as it says"
+        )
+        return
     if not isinstance(record, Record):
         why = record.why if isinstance(record, Unknown) else "there is none yet"
         yield unknown("placement", f"the record cannot be read: {why}")
@@ -72,7 +82,7 @@ def _placement(facts: Facts, world: World) -> Iterator[Finding]:
             "raft-leader",
             f"{record.primary_member} is on {place.node_name}, which leads Swarm's Raft",
             "if that node is lost, a failover waits 10 to 20 s until Swarm has elected another leader",
-            "`pgswarm switchover`, or `docker node demote` and `promote` that node",
+            f"`pgswarm switchover --cluster {world.cluster}`, or `docker node demote` and `promote` that node",
         )
 
 
@@ -90,7 +100,7 @@ def _replication(facts: Facts, world: World) -> Iterator[Finding]:
                     "replication",
                     world.gone(member, facts.now) or f"{member} is not heard",
                     "one copy less",
-                    f"`pgswarm explain`, `pgswarm logs {member}`",
+                    f"`pgswarm explain {world.cluster}`, {_logs(world, member)}",
                 )
         elif report.problem is not None:
             sick = True
@@ -101,7 +111,7 @@ def _replication(facts: Facts, world: World) -> Iterator[Finding]:
                 "replication",
                 f"{member} does not stream",
                 "one copy less, and it falls behind",
-                f"`pgswarm explain`, `pgswarm logs {member}`",
+                f"`pgswarm explain {world.cluster}`, {_logs(world, member)}",
             )
         elif report.lag is not None and report.lag > FAR_BEHIND:
             sick = True
@@ -117,7 +127,7 @@ def _replication(facts: Facts, world: World) -> Iterator[Finding]:
             "copies",
             f"only {member_of(record.primary)} is known to have every acknowledged commit",
             "its loss would be an outage until it is back",
-            "`pgswarm explain` says who has to come back first",
+            f"`pgswarm explain {world.cluster}` says who has to come back first",
         )
     if not sick:
         yield good("replication", f"{len(record.places) - 1} standby(s) stream; {_claim(record)}")
@@ -134,7 +144,7 @@ def _slots(facts: Facts, world: World) -> Iterator[Finding]:
             "slots",
             f"{record.primary_member} keeps no log for {', '.join(without)}",
             "after an absence it would have to be cloned",
-            "wait a minute; if it stays so, `pgswarm logs` of the primary says why",
+            f"wait a minute; if it stays so, {_logs(world, record.primary_member)} says why",
         )
     else:
         yield good("slots", "the primary keeps log for every standby")
@@ -196,11 +206,15 @@ def _routers(facts: Facts, world: World) -> Iterator[Finding]:
         report = sighting.report
         if report is None or sighting.is_gone:
             sick = True
-            yield warn("routers-agree", f"router {name} is not heard", "one way less", f"`pgswarm logs {name}`")
+            yield warn("routers-agree", f"router {name} is not heard", "one way less", _logs(world, "router"))
         elif report.haproxy != "running":
             sick = True
+            said = f" ({report.problem.text})" if report.problem is not None else ""
             yield bad(
-                "routers-agree", f"HAProxy of {name} is {report.haproxy}", "one way less", f"`pgswarm logs {name}`"
+                "routers-agree",
+                f"HAProxy of {name} is {report.haproxy}{said}",
+                "one way less",
+                f"{_logs(world, 'router')}; its container begins with a new HAProxy: `docker kill` it on {name}",
             )
         elif report.primary != record.primary:
             sick = True
@@ -209,7 +223,7 @@ def _routers(facts: Facts, world: World) -> Iterator[Finding]:
                 "routers-agree",
                 f"router {name} sends writers {where}, and {record.primary_member} is primary",
                 "writers there are held or refused",
-                "if it lasts: `pgswarm logs` of that router, and whether it reaches the members",
+                f"if it lasts: {_logs(world, 'router')}, and whether it reaches the members",
             )
     if not sick:
         yield good("routers-agree", f"{len(world.routers)} routers send writers to {record.primary_member}")
@@ -249,7 +263,7 @@ def _path(facts: Facts, world: World) -> Iterator[Finding]:
                     "application-path",
                     f"router {path.router} leads writers to a standby",
                     "their writes fail",
-                    f"`pgswarm logs` of router {path.router}",
+                    _logs(world, "router"),
                 )
             elif path.seconds > SLOW_PATH:
                 sick = True
@@ -293,11 +307,11 @@ def _wishes(facts: Facts, world: World) -> Iterator[Finding]:
     if not isinstance(record, Record):
         return
     if (pause := record.paused(world.wall)) is not None:
-        yield warn("pause", str(pause), "a primary that is lost is not replaced", "`pgswarm resume`")
+        yield warn("pause", str(pause), "a primary that is lost is not replaced", f"`pgswarm resume {world.cluster}`")
     for one in record.maintenance:
         yield note("maintenance", str(one), "its members are not missed", f"`pgswarm maintenance {one.node_name} off`")
     for fence in record.fences:
-        yield note("fence", str(fence), "one copy less", f"`pgswarm unfence {fence.member}`")
+        yield note("fence", str(fence), "one copy less", f"`pgswarm unfence {fence.member} --cluster {world.cluster}`")
     for member in record.members:
         report = world.report(member)
         if report is not None and report.pending_restart:
@@ -305,7 +319,7 @@ def _wishes(facts: Facts, world: World) -> Iterator[Finding]:
                 "pending-restart",
                 f"{member} takes {', '.join(report.pending_restart)} with its next start",
                 "the document is not yet in effect",
-                "`pgswarm restart`",
+                f"members take it in turns by themselves; `pgswarm status {world.cluster}` says what that waits for",
             )
         if report is not None and report.kept:
             yield note(
@@ -328,6 +342,10 @@ def _backups(facts: Facts, world: World) -> Iterator[Finding]:
 OF_CLUSTER: tuple[Callable[[Facts, World], Iterator[Finding]], ...] = (
     _document, _placement, _replication, _slots, _volumes, _routers, _names, _path, _wishes, _backups,
 )  # fmt: skip
+
+
+def _logs(world: World, who: str) -> str:
+    return f"`pgswarm logs {who} --cluster {world.cluster}`"
 
 
 def _claim(record: Record) -> str:

@@ -44,6 +44,8 @@ class Facts:
     """Seconds by which the clock there is ahead of ours, as far as the time of the answer allows to say."""
     operators: int | Unknown = 0
     """How many operators answer, this one included."""
+    local: Mapping[str, str] = field(default_factory=dict)
+    """Networks that this node has for itself alone: the driver by the name."""
     document_errors: tuple[str, ...] = ()
     now: float = 0.0
 

@@ -141,7 +141,14 @@ def _networks(facts: Facts) -> Iterator[Finding]:
         return
     for name in dict.fromkeys([CONTROL_NETWORK, *(one.spec.router.network for one in _documents(facts))]):
         network = facts.view.network(name)
-        if network is None:
+        if network is None and name in facts.local:
+            yield bad(
+                "networks",
+                f"network {name} is a {facts.local[name]} network of this node alone",
+                "it does not reach from node to node, and pgswarm makes no other of that name",
+                "name another one in the document: spec.router.network",
+            )
+        elif network is None:
             yield bad(
                 "networks",
                 f"there is no network {name}",

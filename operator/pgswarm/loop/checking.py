@@ -6,8 +6,11 @@ only trace is a session or two through each router, under the name `pgswarm-doct
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Awaitable
 from functools import partial
+from typing import TypeVar
 
 import anyio
 from pydantic import ValidationError
@@ -26,17 +29,28 @@ from pgswarm.ports.swarm import DockerSwarm
 from pgswarm.settings import CONTROL_NETWORK
 from pgswarm.wire import MEMBER_PORT, OPERATOR_PORT, ROUTER_PORT
 
+T = TypeVar("T")
+
 DEADLINE = 10.0
 """Seconds for one agent's inspection: it tries sessions, each with a deadline of its own."""
 
 SHORT = 2.0
 """Seconds for an operator to say that it lives."""
 
+ENGINE = 8.0
+"""Seconds for Docker on this manager to say who it is: the operator waits without end, a person does not."""
+
 
 async def findings(options: Options, cluster: str | None) -> tuple[Finding, ...]:
     """Every finding; of one cluster if it is named. Raises Refused if this is no manager."""
-    house = await build(options)
+    house = None
+    with anyio.move_on_after(ENGINE):
+        house = await build(options)
+    if house is None:
+        silent = Unknown(why=f"Docker on this manager has not answered within {ENGINE:g} s")
+        return checkup.checkup(Facts(view=silent, heartbeat=silent, operators=silent))
     secret = read_secret(options.secret_file)
+    swarm = DockerSwarm()
     async with anyio.create_task_group() as tasks:
         await house.look_once(tasks, PATIENCE)
         now = anyio.current_time()
@@ -52,15 +66,29 @@ async def findings(options: Options, cluster: str | None) -> tuple[Finding, ...]
         }
         tasks.cancel_scope.cancel()
     view = house.listing.view
-    asked = await _inspected(worlds, addresses, secret)
+    asked: dict[str, Asked] = {}
+    heartbeat: float | Unknown = Unknown(why="not asked")
+    local: dict[str, str] | Unknown = Unknown(why="not asked")
+
+    async def engine() -> None:
+        nonlocal heartbeat, local
+        heartbeat = await _asked(swarm.heartbeat())
+        local = await _asked(swarm.local_networks())
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(engine)
+        tasks.start_soon(_inspected, worlds, addresses, secret, now, asked)
+        operators, others = await _operators(view, secret)
+    mistakes = tuple(str(error) for error in house.documents.errors)
     facts = Facts(
         view=view,
-        heartbeat=await _heartbeat(),
+        heartbeat=heartbeat,
         worlds=worlds,
         inspections={name: found for name, (found, _) in asked.items()},
         offsets={name: offset for name, (_, offset) in asked.items() if offset is not None},
-        operators=await _operators(view, secret),
-        document_errors=tuple(str(error) for error in house.documents.errors),
+        operators=operators,
+        local={} if isinstance(local, Unknown) else local,
+        document_errors=(*mistakes, *(f"on {node}: {text}" for text, node in others.items() if text not in mistakes)),
         now=now,
     )
     return checkup.checkup(facts)
@@ -69,9 +97,10 @@ async def findings(options: Options, cluster: str | None) -> tuple[Finding, ...]
 Asked = tuple[Inspection | Unknown, float | None]
 
 
-async def _inspected(worlds: dict[str, World], members: dict[str, str | None], secret: str) -> dict[str, Asked]:
+async def _inspected(
+    worlds: dict[str, World], members: dict[str, str | None], secret: str, now: float, found: dict[str, Asked]
+) -> None:
     """What each agent found, and by how much its clock is ahead of ours."""
-    found: dict[str, Asked] = {}
 
     async def ask(key: str, address: str | None, port: int, request: InspectRequest) -> None:
         if address is None:
@@ -92,18 +121,16 @@ async def _inspected(worlds: dict[str, World], members: dict[str, str | None], s
     async with anyio.create_task_group() as tasks:
         for cluster, world in worlds.items():
             request = _request(world)
-            first = True
+            # One member tries the way of an application, best one that is heard; the others tell only of themselves.
+            tries = next((one for one in world.members if world.present(one, now) is not None), None)
             for member in world.members:
-                # One member tries the way of an application; the others tell only of themselves.
-                mine = request if first else InspectRequest(owner=request.owner, database=request.database)
+                mine = request if member == tries else InspectRequest(owner=request.owner, database=request.database)
                 key = f"{cluster}/{member}"
                 tasks.start_soon(partial(ask, key, members[key], MEMBER_PORT, mine))
-                first = first and members[key] is None
             names = (world.document.spec.router.name,) if world.document is not None else ()
             for router, sighting in world.routers.items():
                 mine = InspectRequest(names=names)
                 tasks.start_soon(partial(ask, f"{cluster}/{router}", sighting.address, ROUTER_PORT, mine))
-    return found
 
 
 def _request(world: World) -> InspectRequest:
@@ -126,30 +153,34 @@ def _offset(wall: float, before: float, took: float) -> float:
     return wall - before if wall < before else wall - before - took
 
 
-async def _heartbeat() -> float | Unknown:
+async def _asked(answer: Awaitable[T]) -> T | Unknown:
     try:
-        return await DockerSwarm().heartbeat()
+        return await answer
     except Failure as failure:
         return Unknown(why=failure.reason)
 
 
-async def _operators(view: SwarmView | Unknown, secret: str) -> int | Unknown:
-    """How many answer on the control network."""
+async def _operators(view: SwarmView | Unknown, secret: str) -> tuple[int | Unknown, dict[str, str]]:
+    """How many answer on the control network; and what is wrong in the documents beside them, with the node of each."""
     if isinstance(view, Unknown):
-        return view
+        return view, {}
     alive = 0
+    wrong: dict[str, str] = {}
 
     async def ask(address: str) -> None:
         nonlocal alive
+        line = Line(address, OPERATOR_PORT, secret, caller="person")
         try:
-            await Line(address, OPERATOR_PORT, secret, caller="person").call("GET", "/live", deadline=SHORT)
-        except Failure:
+            await line.call("GET", "/live", deadline=SHORT)
+            alive += 1
+            said = json.loads((await line.call("GET", "/status", deadline=SHORT)).body)
+            wrong.update((str(text), str(said["node"])) for text in said.get("mistakes", ()))
+        except (Failure, ValueError):
             return
-        alive += 1
 
     async with anyio.create_task_group() as tasks:
         for service in view.services:
             if service.kind == "operator":
                 for address in view.addresses(service, CONTROL_NETWORK):
                     tasks.start_soon(ask, address)
-    return alive
+    return alive, wrong

@@ -40,6 +40,7 @@ def status_of_house(house: House) -> dict[str, Any]:
         "node": house.identity.node_name,
         "clusters": known,
         "errors": list(errors),
+        "mistakes": [str(error) for error in house.documents.errors],
         "leaders": {one["leader"]: house.peers.address_of(one["leader"]) for one in known},
     }
 

@@ -96,10 +96,18 @@ async def _look(agent: Agent, order: Order) -> tuple[str, ...]:
             restartpoint=restartpoint,
             room=own.room,
         )
-    for change in wanted:
-        await _do(observer, change)
+    try:
+        for change in wanted:
+            await _do(observer, change)
+    except Again:
+        agent.tell_slots(_usable(there, order))  # what cannot be made is missed, and is seen to be
+        raise
     if wanted:
         there, _ = await _there(observer, names)
+    return _usable(there, order)
+
+
+def _usable(there: list[slots.Slot], order: Order) -> tuple[str, ...]:
     return tuple(sorted(slot.member for slot in there if slot.member in order.peers and not slot.lost))
 
 

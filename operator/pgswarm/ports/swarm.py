@@ -110,6 +110,11 @@ class DockerSwarm:
         raw = await self.engine.get("/swarm", doing="asking Docker about the Swarm")
         return float(((raw.get("Spec") or {}).get("Dispatcher") or {}).get("HeartbeatPeriod") or 0) / 1e9
 
+    async def local_networks(self) -> dict[str, str]:
+        """Networks that this node has for itself alone: the driver by the name."""
+        listed = await self._list("/networks", swarm_parse.network, doing="listing networks")
+        return {network.name: network.driver for network in listed if network.scope == "local"}
+
     async def view(self, cluster: str | None = None) -> SwarmView:
         found: dict[str, tuple[Any, ...]] = {}
 
