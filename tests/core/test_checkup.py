@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from pgswarm import settings
 from pgswarm.core import checkup
 from pgswarm.core.findings import Facts, Finding
 from pgswarm.core.inspection import Inspection, Path
 from pgswarm.core.reports import Kept, Problem, RouterReport
 from pgswarm.core.sightings import Sighting
-from pgswarm.core.swarmview import Network, Node, SwarmView
+from pgswarm.core.swarmview import Network, Node, Service, SwarmView, Task
 from pgswarm.core.wal import Position
 from pgswarm.core.wish import Fence, Maintenance, Pause
 from pgswarm.core.world import Unknown, World
@@ -97,6 +98,33 @@ def test_a_healthy_site_has_nothing_but_the_note_that_there_are_no_backups() -> 
 
 
 STRANGE = "Swarm has a config named pgswarm.main, but it does not say which cluster it is of: look at it"
+TAKEN = SWARM.model_copy(
+    update={
+        "services": (
+            Service(
+                id="r",
+                version=1,
+                name="main_postgres-ha",
+                labels={settings.LABEL_CLUSTER: "main", settings.LABEL_KIND: "router"},
+            ),
+        ),
+        "tasks": (
+            Task(id="1", service_id="r", node_id="id-a", state="running", desired="running"),
+            Task(id="2", service_id="r", node_id="id-b", state="ready", desired="ready", created=2.0),
+            Task(
+                id="3",
+                service_id="r",
+                node_id="id-b",
+                state="failed",
+                desired="shutdown",
+                error="driver failed programming external connectivity: port is already allocated",
+                created=1.0,
+            ),
+        ),
+    }
+)
+"""Somebody else has the routers' port on node-b."""
+
 WITHOUT_WEBNET = SWARM.model_copy(update={"networks": SWARM.networks[:1]})
 
 PROVOKED: list[tuple[str, str, str, Facts]] = [
@@ -232,6 +260,12 @@ PROVOKED: list[tuple[str, str, str, Facts]] = [
         facts(site(routers={"r1": router("r1", RECORD), "r2": router("r2", RECORD, primary=None)})),
     ),
     ("routers", "warn", "there is one router", facts(site(routers={"r1": router("r1", RECORD)}))),
+    (
+        "routers",
+        "warn",
+        "the router on node-b does not run: a published port is already taken",
+        facts(site(swarm=TAKEN)),
+    ),
     ("dns", "bad", "has no address", facts(inspections=inspected("main/r1", names={"postgres-ha": ()}))),
     ("dns", "warn", "could look up", facts(inspections={"main/a": FINE})),
     (

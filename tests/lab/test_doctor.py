@@ -8,6 +8,7 @@ Here what befalls the three members and three routers of one cluster; `test_doct
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -141,22 +142,28 @@ def test_what_goes_on_inside_postgres_is_found(whole: Whole) -> None:
 
 
 def test_routers_that_do_not_serve_are_found(whole: Whole) -> None:
-    """One whose HAProxy cannot start, one whose agent hangs, one that is cut off from the primary."""
-    spoilt, hung = (router(whole, number) for number in (1, 2))
+    """One whose HAProxy cannot start, one whose agent hangs, one whose port somebody has taken."""
+    spoilt, hung, ousted = (router(whole, number) for number in (1, 2, 3))
     node = whole.stage.nodes[0]
     signs = (
         Sign("routers-agree", "bad", "HAProxy of ", of=node),
         Sign("routers-agree", "warn", "is not heard", of=whole.stage.nodes[1]),
+        Sign("routers", "warn", " does not run: ", of=f"on {whole.stage.nodes[2]}"),
         Sign("application-path", "bad", "no session through router", of=f"{node} to writers"),
         Sign("application-path", "warn", "no session through router", of=f"{node} to readers"),
     )
+    image = f"{whole.stage.environment['PGSWARM_REGISTRY']}pgswarm/member:{os.environ.get('PGSWARM_TAG', 'dev')}"
+    squat = ["run", "--detach", "--rm", "--name", "squatter", "--publish", "5432:5432", "--entrypoint", "sleep"]
     try:
+        whole.kill(ousted)
+        whole.stage.docker(*squat, image, "600", node=3)
         whole.within(spoilt, SPOIL)
         whole.signal(hung, "STOP", AGENT)
         expect(whole, *signs)
     finally:
         whole.signal(hung, "CONT", AGENT)
         whole.kill(spoilt)
+        whole.stage.docker("rm", "--force", "squatter", node=3)
     expect_none(whole, *signs)
 
 

@@ -10,6 +10,7 @@ from pgswarm.core.inspection import Inspection
 from pgswarm.core.record import Grant, Record
 from pgswarm.core.reports import Data, Role
 from pgswarm.core.spec import warnings
+from pgswarm.core.swarmview import Task, explain
 from pgswarm.core.world import Unknown, World
 
 LITTLE_SPACE, NO_SPACE = 0.15, 0.05
@@ -225,6 +226,13 @@ def _routers(facts: Facts, world: World) -> Iterator[Finding]:
                 "writers there are held or refused",
                 f"if it lasts: {_logs(world, 'router')}, and whether it reaches the members",
             )
+    for node, why, service in _without_router(world):
+        yield warn(
+            "routers",
+            f"the router on {node} does not run: {why}",
+            "one way less",
+            f"`docker service ps --no-trunc {service}`",
+        )
     if not sick:
         yield good("routers-agree", f"{len(world.routers)} routers send writers to {record.primary_member}")
     if len(world.routers) == 1 and len(record.places) > 1:
@@ -234,6 +242,22 @@ def _routers(facts: Facts, world: World) -> Iterator[Finding]:
             "with its node applications lose their way to every member",
             "spec.router.nodes: all, or more managers",
         )
+
+
+def _without_router(world: World) -> Iterator[tuple[str, str, str]]:
+    """Nodes that could run the router that Swarm wants there, and do not; what Docker says, and of which service."""
+    swarm = world.swarm
+    if isinstance(swarm, Unknown):
+        return
+    for service in swarm.services_of(world.cluster, "router"):
+        by_node: dict[str, list[Task]] = {}
+        for task in swarm.tasks_of(service):
+            by_node.setdefault(task.node_id, []).append(task)
+        for node_id, tasks in by_node.items():
+            node, said = swarm.node(node_id), next((task for task in tasks if task.error), None)
+            runs = any(task.state == "running" for task in tasks) or not any(task.is_wanted for task in tasks)
+            if node is not None and node.takes_tasks and said is not None and not runs:
+                yield node.name, explain(said.error, node=node.name, image=said.image), service.name
 
 
 def _path(facts: Facts, world: World) -> Iterator[Finding]:
