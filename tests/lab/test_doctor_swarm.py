@@ -68,7 +68,7 @@ def test_operators_that_all_hang_are_found_and_networks_that_documents_name(whol
     stage, operators = whole.stage, whole.stage.operators()
     signs = (
         Sign("operators", "bad", "no operator answers"),
-        Sign("networks", "bad", "there is no network nowhere"),
+        Sign("networks", "bad", "there is no network", of="nowhere"),
         Sign("networks", "bad", "bridge network of this node alone"),
         Sign("networks", "bad", "is a bridge network", of="bridged"),
         Sign("placement", "warn", "there is none yet"),
