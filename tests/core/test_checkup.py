@@ -178,6 +178,7 @@ PROVOKED: list[tuple[str, str, str, Facts]] = [
     ("operators", "warn", "2 of 3", facts(operators=2)),
     ("operators", "warn", "cannot be counted", facts(operators=Unknown(why="Swarm is silent"))),
     ("documents", "bad", "broken.yaml:1:1", facts(document_errors=("broken.yaml:1:1: is wrong",))),
+    ("documents", "warn", "has read them", facts(document_errors=Unknown(why="no operator that has read them"))),
     ("document", "warn", "no document", facts(replace(site(), document=None))),
     ("durability", "note", "wait for nobody", facts(site(document=b.document("abc", durability="async")))),
     ("placement", "bad", "does not say which cluster", facts(replace(site(), record=Unknown(why=STRANGE)))),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -46,7 +48,8 @@ def doctor(
         words = [cluster] if cluster else []
         words += [word for word, said in (("--strict", strict), ("--quiet", quiet)) if said]
         raise typer.Exit(elsewhere.carry(["doctor", *words, "-o", output.value]))
-    found = _found(cluster, options(None, secret_file, None, None))
+    folder = os.environ.get("PGSWARM_DOCUMENTS")  # in the operator's container, where a manager's shell has us carried
+    found = _found(cluster, options(Path(folder) if folder else None, secret_file, None, None))
     if cluster is not None and not any(one.where == cluster for one in found):
         raise BadInput(f"there is no cluster {cluster!r} in this Swarm")
     shown = [one for one in found if not quiet or one.level != "good"]

@@ -46,7 +46,7 @@ class Facts:
     """How many operators answer, this one included."""
     local: Mapping[str, str] = field(default_factory=dict)
     """Networks that this node has for itself alone: the driver by the name."""
-    document_errors: tuple[str, ...] = ()
+    document_errors: tuple[str, ...] | Unknown = ()
     now: float = 0.0
 
 

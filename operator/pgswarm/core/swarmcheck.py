@@ -230,6 +230,9 @@ def _operators(facts: Facts) -> Iterator[Finding]:
 
 
 def _mistakes(facts: Facts) -> Iterator[Finding]:
+    if isinstance(facts.document_errors, Unknown):
+        yield unknown("documents", f"it is not known whether a document is wrong: {facts.document_errors.why}")
+        return
     for text in facts.document_errors:
         yield bad("documents", text, "a wrong document changes nothing: the last good one is in force", "correct it")
     if not facts.document_errors:

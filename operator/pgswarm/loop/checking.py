@@ -48,7 +48,7 @@ async def findings(options: Options, cluster: str | None) -> tuple[Finding, ...]
         house = await build(options)
     if house is None:
         silent = Unknown(why=f"Docker on this manager has not answered within {ENGINE:g} s")
-        return checkup.checkup(Facts(view=silent, heartbeat=silent, operators=silent))
+        return checkup.checkup(Facts(view=silent, heartbeat=silent, operators=silent, document_errors=silent))
     secret = read_secret(options.secret_file)
     swarm = DockerSwarm()
     async with anyio.create_task_group() as tasks:
@@ -79,7 +79,9 @@ async def findings(options: Options, cluster: str | None) -> tuple[Finding, ...]
         tasks.start_soon(engine)
         tasks.start_soon(_inspected, worlds, addresses, secret, now, asked)
         operators, others = await _operators(view, secret)
-    mistakes = tuple(str(error) for error in house.documents.errors)
+    mistakes = [str(error) for error in house.documents.errors]
+    mistakes += [f"on {node}: {text}" for text, node in others.items() if text not in mistakes]
+    has_read = options.documents is not None or bool(operators and not isinstance(operators, Unknown))
     facts = Facts(
         view=view,
         heartbeat=heartbeat,
@@ -88,7 +90,7 @@ async def findings(options: Options, cluster: str | None) -> tuple[Finding, ...]
         offsets={name: offset for name, (_, offset) in asked.items() if offset is not None},
         operators=operators,
         local={} if isinstance(local, Unknown) else local,
-        document_errors=(*mistakes, *(f"on {node}: {text}" for text, node in others.items() if text not in mistakes)),
+        document_errors=tuple(mistakes) if has_read else Unknown(why="no operator answers that has read them"),
         now=now,
     )
     return checkup.checkup(facts)
