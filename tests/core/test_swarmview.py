@@ -121,6 +121,17 @@ def test_the_failure_before_is_told_while_the_next_try_begins() -> None:
     assert str(seen.trouble(service())).startswith("the container ended with exit 1 on node node1")
 
 
+def test_a_failure_on_one_node_is_no_trouble_of_another_where_the_service_is_on_every_node() -> None:
+    """Such a service knows no slots: a port that was taken on one node was blamed for each start on the others."""
+    failed = task("t1", "failed", "shutdown", 1, slot=0, node_id="n2", error="port is already allocated")
+    running = task("t2", "running", "running", 2, slot=0, node_id="n2")
+    starting = task("t3", "starting", "running", 3, slot=0)
+    both = (node(), node("n2", "b"))
+    assert view(failed, running, starting, nodes=both).trouble(service(replicas=None)) is None
+    here = failed.model_copy(update={"node_id": "n1"})
+    assert "already taken" in str(view(here, running, starting, nodes=both).trouble(service(replicas=None)))
+
+
 @pytest.mark.parametrize(
     ("error", "words"),
     [

@@ -29,6 +29,7 @@ NOT_HERE: tuple[tuple[str, str, str, str], ...] = (
     ("engine-version", "bad", "has Docker", "there is one engine on this machine, and it is not that old"),
     ("engine-version", "note", "hard to find", "there is one engine on this machine, the same on every node"),
     ("clocks", "warn", "off this manager's", "all nodes share the clock of one kernel"),
+    ("replication", "bad", "does not stream", "within a second or two the agent says why, and that is found instead"),
     ("secrets", "bad", "no Swarm secret", "Swarm keeps a secret that a service uses, and without one no doctor begins"),
     ("documents", "warn", "has read them", "it takes a doctor beside no operator while none answers: seen by no shell"),
     ("routers-agree", "bad", "sends writers to", "a router gives up an old primary at the first word of a newer term"),

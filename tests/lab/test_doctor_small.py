@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 NODE, ROUTER = 3, 2
 PLACE, SIZE = "/srv/pgswarm-doctor", 800
 WEAK = "pgswarm-weak"
-SERVICE = "tiny_tiny-ha"
+SERVICE = "tiny_tiny-ha_node2"
 
 DOCUMENT = """\
 apiVersion: pgswarm/v1

@@ -196,12 +196,17 @@ class SwarmView(Value):
                 current.error or current.message, node=node.name if node else current.node_id, image=current.image
             )
         before = next(
-            (task for task in tasks if task.state in ("failed", "rejected") and task.slot == current.slot), None
+            (task for task in tasks if task.state in ("failed", "rejected") and _in_place_of(task, current)), None
         )
         if before is None:
             return None
         at = self.node(before.node_id)
         return explain(before.error or before.message, node=at.name if at else before.node_id, image=before.image)
+
+
+def _in_place_of(before: Task, task: Task) -> bool:
+    """Was it there before this one? A service that is on every node knows no slots, and is told apart by its nodes."""
+    return before.slot == task.slot and (bool(task.slot) or before.node_id == task.node_id)
 
 
 @lru_cache(maxsize=4)
