@@ -250,6 +250,7 @@ def _rewind(agent: Agent, upstream: duty.Upstream) -> Job:
     agent.settled, agent.position = False, None
     agent.progress = Progress(what="rewind")
     agent.publish()
+    source = _source(agent, upstream)  # pg_rewind speaks to it before it touches anything
     at = common(volume.log, source.volume.log)
     site.ledger.wiped(agent, f"rewind to {at} of {len(volume.log)}")
     volume.log = volume.log[:at]
