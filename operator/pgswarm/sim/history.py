@@ -160,22 +160,27 @@ class Life:
                     return
                 raise Violation(f"L1: not at rest {REST:.0f} s after the last fault: {unrest}\n{self._picture()}")
             rested_after = site.now - began
+            settles = self._settles()
             if not (moved := self._moved()):
                 self.rested_after = rested_after
                 return
-            if site.now - began > ECHO:
+            if site.now - began > (ECHO if settles else REST):
                 raise Violation(f"L2: at rest, and yet {moved}\n{self._picture()}")
 
-    def _moved(self) -> str:
-        """What is still done once everybody has heard everything; empty if the cluster stays as it is."""
+    def _settles(self) -> bool:
+        """Once everybody has heard everything, does it stay at rest? What was waited for may only then begin to move."""
         site = self.site
         for client in site.clients:
             client.idle = True
         for _ in range(10):
             site.run(1.0)
             if not self._planned() and not site.unrest(settled=0.0):
-                break  # with nothing planned it may still wait for an answer
-        record = site.record
+                return True  # with nothing planned it may still wait for an answer
+        return False
+
+    def _moved(self) -> str:
+        """What is still done; empty if the cluster stays as it is."""
+        site, record = self.site, self.site.record
         for _ in range(int(STAY)):
             site.run(1.0)
             if planned := self._planned():
