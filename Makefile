@@ -101,8 +101,8 @@ test: packages ## Everything, on a Debian 12 as root: check, then the real Swarm
 	$(MAKE) --no-print-directory --keep-going --jobs=4 lane-lab lane-days lane-more lane-histories || failed="$$failed lanes"; \
 	if [ -n "$$failed" ]; then echo "== failed:$$failed (see above)"; exit 1; fi; echo "== all suites passed"
 
-DAYS := dashboard disks doctor doctor_small doctor_swarm moves people rolls takeover verbs
-OTHERS := async docs drill
+DAYS := dashboard disks doctor moves people rolls verbs
+OTHERS := async docs doctor_swarm drill takeover
 lane-days: TESTS := $(DAYS)
 lane-more: TESTS := $(OTHERS)
 lane-days: ITS_OWN := PGSWARM_LAB=labdays PGSWARM_LAB_NET=10.213.12.0

@@ -168,7 +168,12 @@ def test_metrics_and_notices_and_top_tell_of_a_failover(whole: Whole) -> None:
         print(f"resident memory, MB: {memory}")
         assert memory["pgswarm-member"] < 60
         kinds = ["failover-started", "failover-ended"]
-        wait_for(lambda: True if set(kinds) <= {one["kind"] for one in heard} else None, f"{kinds} in {heard}", 60)
+        wait_for(
+            lambda: True if set(kinds) <= {one["kind"] for one in heard} else None,
+            f"{kinds} in {[one['id'] for one in heard]}",
+            120,
+            lambda: _of_notices(whole),
+        )
         # Two that are sent within the same second may arrive the other way round.
         once = {one["id"]: one for one in heard if one["kind"] in kinds}
         story = sorted(once.values(), key=lambda one: kinds.index(one["kind"]))
@@ -182,6 +187,12 @@ def test_metrics_and_notices_and_top_tell_of_a_failover(whole: Whole) -> None:
         told = {"drill-started", "primary-changed", "drill-ended"}
         wait_for(lambda: True if told <= {one["kind"] for one in heard} else None, f"{told} in {heard}", 60)
         assert max(Counter(one["id"] for one in heard).values()) <= 2, "at least once, and rarely twice"
+
+
+def _of_notices(whole: Whole) -> str:
+    """What each operator says of them in its log."""
+    logs = [whole.stage.docker_all("logs", "--tail", "4000", one.id, node=one.node) for one in whole.stage.operators()]
+    return "\n".join(line for text in logs for line in text.splitlines() if " notice " in line or "acts for" in line)
 
 
 def _everybody(found: dict[str, dict[str, str]]) -> dict[str, dict[str, str]] | None:

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from pgswarm.core.drilling import LABEL, Announcement, Promise, service_name
+from pgswarm.core.status import Status
 from pgswarm.core.swarmview import Node, Service, SwarmView
 from pgswarm.errors import Again, Refused
-from pgswarm.loop import drillscene
+from pgswarm.loop import ask, drillscene
 from pgswarm.loop.drillscene import Scene
 
 pytestmark = pytest.mark.anyio
@@ -97,3 +98,25 @@ async def test_a_swarm_that_never_answers_is_told_as_that(monkeypatch: pytest.Mo
     made = scene(Site(*[Again("no leader")] * 1_000_000), [])
     await made.clean_up()
     assert made.left == ["the Swarm does not answer: look for a drained node, `docker node ls`"]
+
+
+async def test_an_operator_that_has_only_just_begun_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It runs on the node that was given back, and has listed nothing yet."""
+    made, good = scene(Site(), []), status("main")
+
+    async def operators() -> list[str]:
+        return ["new", "old", "never"]
+
+    async def statuses(secret: str, address: str) -> tuple[Status, ...] | None:
+        if address == "new":
+            raise Again("Swarm cannot be observed: not listed yet")
+        return (status("other"), good) if address == "old" else None
+
+    monkeypatch.setattr(made, "_operators", operators)
+    monkeypatch.setattr(ask, "statuses", statuses)
+    assert await made.status() is good
+
+
+def status(cluster: str) -> Status:
+    fields: dict[str, Any] = {name: "" for name, one in Status.model_fields.items() if one.is_required()}
+    return Status.model_construct(**{**fields, "cluster": cluster})

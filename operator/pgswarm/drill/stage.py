@@ -93,17 +93,24 @@ class Stage:
 
     def uninstall(self, *clusters: str) -> None:
         """Everything of pgswarm and of these clusters, their volumes too; what it stands on goes only with the last."""
-        there = self.docker("service", "ls", "--format", "{{.Name}}").split()
-        if f"{STACK}_operator" in there:
+        if f"{STACK}_operator" in self._services():
             self.docker("service", "rm", f"{STACK}_operator")
-        # It goes on for some seconds, and would make again what is removed meanwhile.
+        # It goes on for some seconds, and makes again what is removed meanwhile; one about to start is not seen.
         wait_for(lambda: True if not self.operators() else None, "no operator runs", 120)
-        for name in there:
+        wait_for(functools.partial(self._removed, clusters), "no service of theirs, and no stack", 120)
+        for cluster in clusters:
+            self._forget(cluster)
+
+    def _services(self) -> list[str]:
+        return self.docker("service", "ls", "--format", "{{.Name}}").split()
+
+    def _removed(self, clusters: tuple[str, ...]) -> bool:
+        """Remove the clusters' services, then the stack, whose network nobody may use any more. Raises Broken."""
+        for name in self._services():
             if name.startswith(tuple(f"{cluster}_" for cluster in clusters)):
                 self.docker("service", "rm", name)
         self.docker("stack", "rm", STACK)
-        for cluster in clusters:
-            self._forget(cluster)
+        return True
 
     def _forget(self, cluster: str) -> None:
         """A cluster's volumes, its record and its secrets."""

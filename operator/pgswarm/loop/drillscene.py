@@ -88,7 +88,12 @@ class Scene:
     async def status(self) -> Status | None:
         """How the cluster is, in the words of the operator that acts; None if none answers."""
         for address in await self._operators():
-            for one in await ask.statuses(self.secret, address) or ():
+            try:
+                known = await ask.statuses(self.secret, address)
+            except Failure as failure:  # one that has just begun, on the node that was given back, knows nothing yet
+                logger.debug("{}", failure.reason)
+                continue
+            for one in known or ():
                 if one.cluster == self.announcement.cluster:
                     return one
         return None

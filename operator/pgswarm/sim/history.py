@@ -168,7 +168,7 @@ class Life:
                 raise Violation(f"L2: at rest, and yet {moved}\n{self._picture()}")
 
     def _settles(self) -> bool:
-        """Once everybody has heard everything, does it stay at rest? What was waited for may only then begin to move."""
+        """Once everybody has heard everything, does it stay at rest? What was waited for may begin only then."""
         site = self.site
         for client in site.clients:
             client.idle = True
