@@ -24,6 +24,9 @@ SIZE = 800
 SPARE = 30
 """Megabytes that are left where a disk is to be full, and PostgreSQL not to end of it at once."""
 
+TOO_LITTLE = 72
+"""Megabytes in which no clone fits."""
+
 
 @pytest.fixture(scope="module")
 def small(installed: Whole) -> Iterator[Whole]:
@@ -132,12 +135,13 @@ def test_the_slot_of_an_absent_member_goes_and_a_clone_that_does_not_fit_waits(r
             "CHECKPOINT"
         )  # only that removes the log; what is still there could be streamed, until the disk is full
         writing.goes_on()
-        _fill(roomy, absent, leave=40)
+        _fill(roomy, absent, leave=TOO_LITTLE)
         roomy.stage.lab("heal", str(node))
         problem = wait_for(
             lambda: _clone_waits(roomy, absent), "its clone to wait", 120, lambda: roomy.stage.picture(CLUSTER)
         )
-        assert "are missing" in problem, problem
+        # Whether the ballast was made again before decides which: that so much is missing, or that it is full as it is.
+        assert "are missing" in problem or "nothing is received until there is room" in problem, problem
         for member in MEMBERS:
             _free(roomy, member)
         roomy.wait_healthy()
@@ -169,9 +173,9 @@ def _problem(whole: Whole, member: str) -> str:
 
 
 def _clone_waits(whole: Whole, member: str) -> str | None:
-    _fill(whole, member, leave=40)  # it frees its own old log as it goes, and then a clone might fit
+    _fill(whole, member, leave=TOO_LITTLE)  # it frees its own old log as it goes, and then a clone might fit
     said = _problem(whole, member)
-    return said if "clone" in said else None
+    return said if "disk full" in said else None
 
 
 def _disk(whole: Whole, member: str) -> int:
