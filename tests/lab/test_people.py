@@ -93,6 +93,9 @@ def webhook(whole: Whole) -> Iterator[list[dict[str, Any]]]:
     stage.docker("secret", "create", KEY, "-", text=secrets.token_hex(32))
     files = [word for name in ("pgswarm.yml", "notices.yml") for word in ("-c", str(TOP / "stack" / name))]
     stage.docker("stack", "deploy", "--detach=false", "--quiet", *files, STACK, deadline=240)
+    # That waits for three that run, whichever; one that is still to be replaced would end under our hands.
+    state = ("service", "inspect", "--format", "{{with .UpdateStatus}}{{.State}}{{end}}", f"{STACK}_operator")
+    wait_for(lambda: True if stage.docker(*state).strip() in ("", "completed") else None, "all operators anew", 240)
     try:
         yield heard
     finally:
