@@ -79,12 +79,16 @@ def test_a_primary_that_is_cut_off_acknowledges_nothing_and_rejoins_when_healed(
     _only_one_touched_the_volume(whole, service, node, healed)
 
 
+START = 3_000_000_000
+"""Nanoseconds that an agent may take, on a busy machine, from its container's start until it asks for the lock."""
+
+
 def _only_one_touched_the_volume(whole: Whole, service: str, node: int, healed: str) -> None:
     """If Swarm let the old container and the new one overlap, the lock must have been felt."""
     both = _lives(whole, service, node, healed)
     assert len(both) >= 2, f"Swarm has not replaced the container: {both}"
     (_, end), (begin, _) = both[0], both[1]
-    if begin < end:
+    if end - begin > START:
         logs = "".join(_log(whole, Container(node=node, id=one)) for one in _containers(whole, service, node))
         assert "two containers are on this volume" in logs, f"they overlapped for {(end - begin) / 1e9:.2f} s"
 
