@@ -180,6 +180,7 @@ def _hindrances(world: World, record: Record, kind: Kind, now: float, here: str)
         yield No(why="the cluster is being deleted", mend="pgswarm status")
     if (pause := record.paused(world.wall)) is not None:
         yield No(why=f"{pause}: nobody would be made primary", mend="pgswarm resume")
+    yield from _another(world)
     if (wish := record.wished(world.wall)) is not None:
         yield No(why=f"{wish} is asked for, and comes first", mend="pgswarm status --watch")
     if primary is None:
@@ -200,6 +201,17 @@ def _hindrances(world: World, record: Record, kind: Kind, now: float, here: str)
     yield from _around(world, record, kind, here)
 
 
+def _another(world: World) -> Iterator[No]:
+    """Another drill: whatever else is amiss may well be its doing."""
+    swarm, name = world.swarm, service_name(world.cluster)
+    client = swarm.service(name) if isinstance(swarm, SwarmView) else None
+    if isinstance(swarm, SwarmView) and client is not None and any(task.is_live for task in swarm.tasks_of(client)):
+        yield No(
+            why="another drill is under way, or was killed and its client still writes, which soon ends by itself",
+            mend=f"docker service rm {name}",
+        )
+
+
 def _missing(world: World, record: Record, now: float) -> str:
     """Whose promise a ballot without the primary would lack; empty if it has its quorum."""
     if record.grant is not Grant.NONE:
@@ -217,13 +229,6 @@ def _around(world: World, record: Record, kind: Kind, here: str) -> Iterator[No]
     if isinstance(swarm, Unknown):
         yield No(why=f"the Swarm cannot be seen: {swarm.why}", mend="docker node ls")
         return
-    name = service_name(world.cluster)
-    client = swarm.service(name)
-    if client is not None and any(task.is_live for task in swarm.tasks_of(client)):
-        yield No(
-            why="another drill is under way, or was killed and its client still writes, which soon ends by itself",
-            mend=f"docker service rm {name}",
-        )
     drained = place.node_id if place is not None and kind == "node-drain" else ""
     if not operators(swarm, besides=drained):
         where = f" on another node than {place.node_name}" if place is not None and drained else ""
