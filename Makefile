@@ -132,17 +132,17 @@ packages:
 
 # They mostly wait for a PostgreSQL, each for its own; so one half goes beside the other.
 HALF := $(wildcard tests/member/test_[a-h]*.py)
-PARTS := $(SUITE) -m '(postgres or haproxy or promtool) and not lab'
+ON_REAL_PARTS := $(SUITE) -m '(postgres or haproxy or promtool) and not lab'
 
 .PHONY: test-parts-half test-parts-rest
 test-parts: venv
 	@$(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync=target test-parts-half test-parts-rest
 
 test-parts-half: venv
-	$(PARTS) $(HALF)
+	$(ON_REAL_PARTS) $(HALF)
 
 test-parts-rest: venv
-	$(PARTS) $(HALF:%=--ignore=%)
+	$(ON_REAL_PARTS) $(HALF:%=--ignore=%)
 
 test-lab: venv
 	$(SUITE) -m lab

@@ -175,8 +175,14 @@ class Stage:
         """The status tree of one cluster; as seen from `node`, if another one is cut off and knows no better."""
         reasons = []
         for one in range(1, len(self.nodes) + 1) if node is None else [node]:
+            was_warm = one in self._warm
             try:
-                answer = json.loads(self._look(one))
+                try:
+                    answer = json.loads(self._look(one))
+                except Cold:
+                    if not was_warm:
+                        raise
+                    answer = json.loads(self._look(one))  # its operator has been replaced meanwhile
                 break
             except (Broken, Cold) as broken:
                 reasons.append(broken.reason)
