@@ -100,6 +100,7 @@ async def _look(agent: Agent, order: Order) -> tuple[str, ...]:
         for change in wanted:
             await _do(observer, change)
     except Again:
+        there, _ = await _there(observer, names)  # one may have been dropped before the next could not be made
         agent.tell_slots(_usable(there, order))  # what cannot be made is missed, and is seen to be
         raise
     if wanted:
