@@ -13,6 +13,7 @@ from pgswarm.core import (
     claim,
     durability,
     duty,
+    leadership,
     letters,
     memory,
     orders,
@@ -331,6 +332,10 @@ def silence_counts_at_once(patch: Patch) -> None:
 
 def who_decided_does_not_say_so(patch: Patch) -> None:
     patch.put(plan_, "_own_word", lambda world, now: NOTHING)
+
+
+def the_deaf_act(patch: Patch) -> None:
+    patch.put(leadership, "is_deaf", lambda *given: False)
 
 
 def operators_duel(patch: Patch) -> None:

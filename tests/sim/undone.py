@@ -182,6 +182,11 @@ UNDONE = (
         shows="L1",
     ),
     Undone(
+        rule="an operator that is deaf to the primary leaves it to one that is not",
+        undo=undo.the_deaf_act, scenario=ballots.the_one_that_acts_is_deaf,
+        shows="not: a member is asked to promise",
+    ),
+    Undone(
         rule="a raise is the word of somebody who hears the primary",
         undo=undo.operators_duel, scenario=ballots.two_operators_of_two_minds,
         shows="not: it asks again",

@@ -26,6 +26,7 @@ from pgswarm.core.claim import Incarnation, application_name
 from pgswarm.core.plan import RESTORED_AFTER
 from pgswarm.core.record import Place, Record
 from pgswarm.core.reports import MemberReport, Role, RouterReport, Serving
+from pgswarm.core.sightings import Sighting
 from pgswarm.core.spec import PostgresCluster
 from pgswarm.core.stored import Stored
 from pgswarm.core.swarmview import Service, SwarmView
@@ -228,10 +229,15 @@ class Lookout:
             fresh_id=secrets.token_hex(4),
         )
 
+    @property
+    def primary(self) -> Sighting[MemberReport] | None:
+        """What is seen of the member that is primary by the record."""
+        record = self.record
+        return self._members.sightings.get(record.primary_member) if isinstance(record, Record) else None
+
     def _note_end(self) -> None:
         """A beat without news says that the log of the primary still ends where its last report said."""
-        record = self.record
-        seen = self._members.sightings.get(record.primary_member) if isinstance(record, Record) else None
+        record, seen = self.record, self.primary
         if seen is None or seen.report is None or seen.heard_at is None or not isinstance(record, Record):
             return
         if seen.report.incarnation == record.primary and seen.report.position is not None:

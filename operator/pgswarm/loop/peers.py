@@ -7,7 +7,7 @@ from collections.abc import Callable
 import anyio
 from anyio.abc import TaskGroup
 
-from pgswarm.core.leadership import Candidate, leader
+from pgswarm.core.leadership import SILENCE, Candidate, leader
 from pgswarm.core.record import Record
 from pgswarm.core.swarmview import SwarmView
 from pgswarm.core.world import CLOSED_GRACE
@@ -17,9 +17,6 @@ from pgswarm.loop.watches import Watches
 from pgswarm.ports.agents import Agents
 from pgswarm.settings import CONTROL_NETWORK
 from pgswarm.wire import OPERATOR_PORT, OperatorReport
-
-SILENCE = 2.0
-"""Seconds without a word after which another operator is not counted on."""
 
 LOOK = 2.0
 """Seconds between two looks when nothing was heard of, and nobody is about to be silent for too long."""
@@ -31,9 +28,18 @@ AFTER = 0.002
 class Peers:
     """Watches the other operators of this Swarm."""
 
-    def __init__(self, name: str, node_id: str, agents: Agents, listing: Listing, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        node_id: str,
+        agents: Agents,
+        listing: Listing,
+        changed: Callable[[], None],
+        deaf: Callable[[], frozenset[str]] = frozenset,
+    ) -> None:
         self.name = name
         self.node_id = node_id
+        self._deaf = deaf
         self._listing = listing
         self._changed = changed
         self._bell = Bell()
@@ -65,16 +71,16 @@ class Peers:
                 due.append(sighting.closed_at + CLOSED_GRACE)
         return min(at for at in due if at + AFTER > now) + AFTER - now
 
-    def leader(self, record: object) -> str | None:
+    def leader(self, record: object, cluster: str = "") -> str | None:
         """The name of the operator that acts for a cluster with this record; None if it is this one."""
         place = record.place(record.primary_member) if isinstance(record, Record) else None
-        chosen = leader(self.candidates(), place.node_id if place else None)
+        chosen = leader(self.candidates(), place.node_id if place else None, cluster)
         return None if chosen == self.name else chosen
 
     def candidates(self) -> list[Candidate]:
         """Everyone who may act, as far as is known at this moment."""
         now = anyio.current_time()
-        candidates = [Candidate(name=self.name, node_id=self.node_id, able=self._listing.able)]
+        candidates = [Candidate(name=self.name, node_id=self.node_id, able=self._listing.able, deaf=self._deaf())]
         for sighting in self._watches.sightings.values():
             report = sighting.report
             closed = not sighting.connected and sighting.closed_at is not None
@@ -82,7 +88,11 @@ class Peers:
                 continue
             if closed and now - (sighting.closed_at or now) > CLOSED_GRACE:
                 continue
-            candidates.append(Candidate(name=report.operator, node_id=report.node_id, able=report.able))
+            candidates.append(
+                Candidate(
+                    name=report.operator, node_id=report.node_id, able=report.able, deaf=frozenset(report.deaf)
+                )
+            )
         return candidates
 
     def told(self) -> frozenset[str]:

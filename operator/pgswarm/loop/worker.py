@@ -17,8 +17,8 @@ import anyio
 from anyio.abc import TaskGroup
 from loguru import logger
 
+from pgswarm.core import leadership, steps
 from pgswarm.core import plan as plan_
-from pgswarm.core import steps
 from pgswarm.core.metrics_cluster import Tally
 from pgswarm.core.world import CLOSED_GRACE, World
 from pgswarm.errors import Again, Failure, Refused
@@ -89,6 +89,15 @@ class Worker:
         self._busy: set[str] = set()
         self._log = logger.bind(cluster=lookout.cluster)
 
+    @property
+    def is_deaf(self) -> bool:
+        """Has the primary been silent for so long that an operator that hears it should rather act?"""
+        seen, world = self.lookout.primary, self.world
+        if seen is None or world is None:
+            return False
+        now = anyio.current_time()
+        return leadership.is_deaf(seen, world.detection, now, self._clockwork.awake_since(now))
+
     async def run(self) -> None:
         """Pass after pass, until cancelled."""
         async with anyio.create_task_group() as tasks:
@@ -109,7 +118,7 @@ class Worker:
         """Look, plan, and begin every step whose key is free."""
         tenure, record = self._tenure, self.lookout.record
         granted = tenure is not None and is_granted(self.lookout)
-        leader = tenure.leader() if tenure is not None and granted else self._peers.leader(record)
+        leader = tenure.leader() if tenure is not None and granted else self._peers.leader(record, self.lookout.cluster)
         standing = tenure.standing() if tenure is not None else None
         world = self.lookout.world(tasks, now, leader, self._clockwork.awake_since(now), standing)
         plan = plan_.plan(world, now)

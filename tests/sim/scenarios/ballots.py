@@ -232,6 +232,35 @@ def two_operators_of_two_minds(play: Play) -> None:
     play.expect("the same primary reigns", play.primary == "pg-1")
 
 
+def the_one_that_acts_is_deaf(play: Play) -> None:
+    """Two nodes are cut from each other, and the operator that acts is on the wrong one: to it the primary is silent. A
+    third node hears both. Its operator acts at once, so nobody is elected, and the cut standby alone is let go.
+    """
+    play.begin(members=3, operators=3, pace=0.1)
+    play.faults.cut("n1", "n2")
+    play.never("a member is asked to promise", lambda: play.agent("pg-3").memory.promised > 1, during=10.0)
+    play.expect("the same primary reigns in the same term", (play.primary, play.record.term) == ("pg-1", 1))
+    play.expect("commits wait for the other standby", "pg-3" in str(play.record.sync.names))
+    play.expect("and not for the one that is cut off", "pg-2" not in str(play.record.sync.names))
+    play.faults.heal_all()
+    play.rest()
+    play.expect("it is still the same", (play.primary, play.record.term) == ("pg-1", 1))
+
+
+def elected_by_the_deaf(play: Play) -> None:
+    """The detection time is too short to ask the other operators first, and two nodes are cut from each other. So the
+    primary is replaced by a member on the other side of the cut; and then the operator that is to act hears nothing of
+    the new one. Whoever hears it must act instead, or its commits have one copy for as long as the cut lasts.
+    """
+    play.begin(members=3, operators=3, detection="1s", pace=60.0)  # so nobody is further than the others
+    play.windows.led_by("n3")
+    play.faults.cut("n1", "n2")
+    play.until("pg-2 is elected", lambda: play.record.primary_member == "pg-2", within=5.0)
+    play.until("a second copy counts", lambda: "pg-3" in str(play.record.claim.members), within=10.0)
+    play.faults.heal_all()
+    play.rest()
+
+
 def a_short_silence(play: Play) -> None:
     """The primary's agent is frozen for two seconds, less than the detection time, and PostgreSQL goes on: nobody is
     asked, and nothing changes.

@@ -10,10 +10,12 @@ from pgswarm.sim.play import Play
 def what_a_crash_would_show(play: Play) -> None:
     """C11, and Patroni #1412: commits that wait for a standby are in the primary's log. It crashes and starts again,
     and would show them to everybody, though a failover could still take them back. So nobody is let in before its own
-    sync covers its last record; then the primary is lost for good, and the other has everything that anybody saw.
+    sync covers its last record; then the primary is lost for good, and the other has everything that anybody saw. No
+    operator on the primary's side of the cut is awake, or it would hear of the crash and elect the other at once.
     """
     play.begin(members=2, operators=3, pace=0.05)
     play.windows.led_by("n2")
+    play.windows.watched_from("n2")
     play.faults.cut("n1", "n2")
     play.wait(0.5)
     play.faults.kill_postgres("pg-1")
