@@ -39,6 +39,12 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """What a test said that is tried a second time (`IN_VAIN` in the Makefile): pytest itself keeps it to itself."""
+    if str(report.outcome) == "rerun":
+        print(f"\n{report.nodeid} is tried once more; this is what it said:\n{report.longreprtext}")
+
+
 def lab(*words: str, timeout: float = 600) -> str:
     """Run one verb of the lab."""
     env = {**os.environ, **OF_ITS_OWN}

@@ -163,7 +163,7 @@ UNDONE = (
     ),
     Undone(
         rule="after a ballot the winner alone is claimed",
-        undo=undo.claim_is_not_narrowed, scenario=ballots.killed_between_decision_and_order,
+        undo=undo.claim_is_not_narrowed, scenario=swarm_as_it_is.shown_running_and_gone,
         shows="S4",
     ),
     Undone(

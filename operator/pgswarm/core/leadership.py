@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 from pgswarm.core.sightings import Sighting
 
-
 SILENCE = 2.0
 """Seconds without a word after which another operator is not counted on."""
 

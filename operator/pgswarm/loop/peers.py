@@ -89,9 +89,7 @@ class Peers:
             if closed and now - (sighting.closed_at or now) > CLOSED_GRACE:
                 continue
             candidates.append(
-                Candidate(
-                    name=report.operator, node_id=report.node_id, able=report.able, deaf=frozenset(report.deaf)
-                )
+                Candidate(name=report.operator, node_id=report.node_id, able=report.able, deaf=frozenset(report.deaf))
             )
         return candidates
 
