@@ -105,7 +105,8 @@ def test_a_primary_that_is_told_to_stop_is_handed_over(whole: Whole, how: str) -
         # Swarm's store says why; the operator that decided may have been drained with the node.
         events = json.loads(whole.stage.pgswarm("history", "-o", "json", node=other))
         why = next(one["text"] for one in reversed(events) if one["primary"] == after)
-        assert f"{before} has promised" in why, "one that is found lost has promised nothing"
+        words = (f"{before} was told to stop and has promised", f"switchover to {after}: {before} ")
+        assert any(word in why for word in words), f"one that is found lost has promised nothing: {why}"
     finally:
         if how == "drain":
             whole.stage.docker("node", "update", "--availability", "active", node, node=other)

@@ -65,6 +65,6 @@ async def test_the_old_primary_re_elected_begins_a_new_timeline(stage: Stage) ->
     await stage.give(record)
     report = await a.until_primary()
     assert report.position is not None
-    assert report.position.timeline == 2
+    assert report.position.timeline == 2, "its first word as primary names the timeline of before"
     await b.until_streaming()
     assert await a.sql("SELECT * FROM t") == [(1,)]

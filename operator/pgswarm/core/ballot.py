@@ -54,7 +54,8 @@ def health(world: World, record: Record, now: float) -> Health:
             )
         return Health(lost=world.is_lost(name, now), coming=False, reason=why)
     if report.promised > record.term:
-        return Health(lost=True, coming=False, reason=f"{name} has promised term {report.promised}")
+        told = " was told to stop and" if report.leaving else ""
+        return Health(lost=True, coming=False, reason=f"{name}{told} has promised term {report.promised}")
     building = report.data in (Data.NONE, Data.BUILDING)
     if building and not record.system_id:
         return Health(lost=False, coming=True, reason=f"{name} is creating its data directory")

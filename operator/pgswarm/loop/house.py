@@ -69,7 +69,7 @@ class House:
         self.clockwork = Clockwork()
         self.noticing = noticing or Noticing()
         self.began = anyio.current_time()
-        self.peers = Peers(identity.name, identity.node_id, agents, self.listing, self.ring, self.deaf)
+        self.peers = Peers(identity.name, identity.node_id, agents, self.listing, self.ring)
         self.noticing.is_alive = lambda name: any(one.name == name for one in self.peers.candidates())
         self.noticing.told_by_others = self.peers.told
         self.tenure = Keeper(identity.name, tenures, self.peers, self._lookouts, self.ring) if tenures else None
@@ -120,17 +120,13 @@ class House:
         for worker in self.workers.values():
             worker.lookout.bell.ring()
 
-    def deaf(self) -> frozenset[str]:
-        """The clusters whose primary is silent to this operator."""
-        return frozenset(name for name, worker in self.workers.items() if worker.is_deaf)
-
     def report(self) -> OperatorReport:
         """What the other operators are told."""
         return OperatorReport(
             operator=self.identity.name,
             node_id=self.identity.node_id,
             able=self.listing.able,
-            deaf=tuple(sorted(self.deaf())),
+            deaf=tuple(sorted(name for name, worker in self.workers.items() if worker.is_deaf)),
             told=self.noticing.told(),
             boot=self._boot,
         )

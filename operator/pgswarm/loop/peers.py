@@ -28,18 +28,9 @@ AFTER = 0.002
 class Peers:
     """Watches the other operators of this Swarm."""
 
-    def __init__(
-        self,
-        name: str,
-        node_id: str,
-        agents: Agents,
-        listing: Listing,
-        changed: Callable[[], None],
-        deaf: Callable[[], frozenset[str]] = frozenset,
-    ) -> None:
+    def __init__(self, name: str, node_id: str, agents: Agents, listing: Listing, changed: Callable[[], None]) -> None:
         self.name = name
         self.node_id = node_id
-        self._deaf = deaf
         self._listing = listing
         self._changed = changed
         self._bell = Bell()
@@ -71,16 +62,20 @@ class Peers:
                 due.append(sighting.closed_at + CLOSED_GRACE)
         return min(at for at in due if at + AFTER > now) + AFTER - now
 
-    def leader(self, record: object, cluster: str = "") -> str | None:
-        """The name of the operator that acts for a cluster with this record; None if it is this one."""
+    def leader(self, record: object, cluster: str = "", *, deaf: bool = False) -> str | None:
+        """The name of the operator that acts for a cluster with this record; None if it is this one.
+
+        `deaf`: the primary is silent to this one.
+        """
         place = record.place(record.primary_member) if isinstance(record, Record) else None
-        chosen = leader(self.candidates(), place.node_id if place else None, cluster)
+        candidates = self.candidates(frozenset({cluster} if deaf else ()))
+        chosen = leader(candidates, place.node_id if place else None, cluster)
         return None if chosen == self.name else chosen
 
-    def candidates(self) -> list[Candidate]:
-        """Everyone who may act, as far as is known at this moment."""
+    def candidates(self, deaf: frozenset[str] = frozenset()) -> list[Candidate]:
+        """Everyone who may act, as far as is known at this moment; `deaf`: what this one would say of itself."""
         now = anyio.current_time()
-        candidates = [Candidate(name=self.name, node_id=self.node_id, able=self._listing.able, deaf=self._deaf())]
+        candidates = [Candidate(name=self.name, node_id=self.node_id, able=self._listing.able, deaf=deaf)]
         for sighting in self._watches.sightings.values():
             report = sighting.report
             closed = not sighting.connected and sighting.closed_at is not None

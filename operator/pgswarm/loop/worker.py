@@ -118,7 +118,10 @@ class Worker:
         """Look, plan, and begin every step whose key is free."""
         tenure, record = self._tenure, self.lookout.record
         granted = tenure is not None and is_granted(self.lookout)
-        leader = tenure.leader() if tenure is not None and granted else self._peers.leader(record, self.lookout.cluster)
+        if tenure is not None and granted:
+            leader = tenure.leader()
+        else:
+            leader = self._peers.leader(record, self.lookout.cluster, deaf=self.is_deaf)
         standing = tenure.standing() if tenure is not None else None
         world = self.lookout.world(tasks, now, leader, self._clockwork.awake_since(now), standing)
         plan = plan_.plan(world, now)

@@ -23,6 +23,7 @@ from pgswarm.core.disk import Room
 from pgswarm.core.memory import Memory
 from pgswarm.core.orders import Circumstances, Order
 from pgswarm.core.reports import Data
+from pgswarm.core.wal import Position
 from pgswarm.errors import Again, Refused
 from pgswarm.member import (
     adopting,
@@ -346,10 +347,11 @@ async def _promote(agent: Agent, order: Order) -> None:
             await anyio.sleep(0.005)
     if patience.cancelled_caught:
         raise Again(f"PostgreSQL is still in recovery after {PROMOTION:.0f} s")
-    [[file]] = await ask("SELECT pg_walfile_name(pg_current_wal_insert_lsn())")
+    [[file, end]] = await ask("SELECT pg_walfile_name(lsn), lsn - '0/0' FROM pg_current_wal_insert_lsn() AS lsn")
     timeline = int(file[:8], 16)
     if timeline != order.timeline:
         raise Refused(f"the promotion began timeline {timeline}, not {order.timeline} as the record says; not serving")
+    agent.position = Position(timeline=timeline, lsn=int(end))  # or the first word of the reign names the timeline before
     watching.note_promoted(agent)
     logger.info("promoted: timeline {} after {:.0f} ms", timeline, (anyio.current_time() - began) * 1000)
     agent.publish()  # routers wait for nothing else
