@@ -351,7 +351,7 @@ async def _promote(agent: Agent, order: Order) -> None:
     timeline = int(file[:8], 16)
     if timeline != order.timeline:
         raise Refused(f"the promotion began timeline {timeline}, not {order.timeline} as the record says; not serving")
-    agent.position = Position(timeline=timeline, lsn=int(end))  # or the first word of the reign names the timeline before
+    agent.position = Position(timeline=timeline, lsn=int(end))  # the first word of the reign names its own timeline
     watching.note_promoted(agent)
     logger.info("promoted: timeline {} after {:.0f} ms", timeline, (anyio.current_time() - began) * 1000)
     agent.publish()  # routers wait for nothing else
