@@ -104,8 +104,7 @@ class Agent:
         self._wake = anyio.Event()
         self._poke = anyio.Event()
         self._changed = anyio.Event()
-        self.setbacks = Setbacks()
-        self.tuning = tuning.Tuning()
+        self.setbacks, self.tuning = Setbacks(), tuning.Tuning()
         self._why = ""
         if seal.text:
             logger.error("{}", seal.text)
@@ -352,6 +351,7 @@ class Agent:
         self.problems.pop("duty", None)
         if rest.problem is not None:
             self.problems["duty"] = rest.problem
+            self.problems.pop("work", None)  # what failed before is not what is waited for now
         self.publish()
         with anyio.move_on_after(3600.0 if rest.until is None else max(0.0, rest.until - now)):
             await self._wake.wait()
