@@ -103,7 +103,10 @@ class OperatorReport(Message):
     operator: str = Field(description="the Swarm task or host name, unique among operators")
     node_id: str
     able: bool = Field(default=True, description="it reached Swarm's store lately")
-    deaf: tuple[str, ...] = Field(default=(), description="clusters whose primary is silent to it (core/leadership)")
+    deaf: tuple[str, ...] | None = Field(
+        default=None,
+        description="clusters to whose primary it is deaf (core/leadership); null: of a version before this",
+    )
     leaving: bool = Field(default=False, description="its last word: it was told to end, and acts no more")
     told: tuple[str, ...] = Field(default=(), description="what it has lately sent to webhooks (`core/notices`)")
     boot: str

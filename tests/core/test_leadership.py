@@ -30,23 +30,38 @@ def test_one_that_cannot_reach_the_store_leads_only_if_nobody_can() -> None:
     assert leader([candidate("a", able=False)], None) == "a"
 
 
+def deaf(name: str) -> Candidate:
+    return replace(candidate(name), deaf=frozenset({"main"}))
+
+
 def test_one_that_is_deaf_to_the_primary_leaves_it_to_one_that_hears_it() -> None:
-    deaf = Candidate(name="a", node_id="n1", able=True, deaf=frozenset({"main"}))
-    assert leader([deaf, candidate("b")], None, "main") == "b"
-    assert leader([deaf, candidate("b")], "node-b", "main") == "b"
-    assert leader([deaf, candidate("b")], None, "other") == "a"
-    assert leader([deaf, candidate("b", able=False)], None, "main") == "a"
-    both = Candidate(name="b", node_id="n2", able=True, deaf=frozenset({"main"}))
-    assert leader([deaf, both], None, "main") == "a"
+    assert leader([deaf("a"), candidate("b")], None, "main") == "b"
+    assert leader([deaf("a"), candidate("b")], None, "other") == "a"
+    assert leader([deaf("a"), candidate("b", able=False)], None, "main") == "a"
+    assert leader([deaf("a"), deaf("b")], None, "main") == "a"
+
+
+def test_hearing_the_primary_on_its_own_node_ranks_nobody_before_others() -> None:
+    assert leader([deaf("a"), candidate("b")], "node-b", "main") == "a"
+    assert leader([deaf("a"), candidate("b"), candidate("c")], "node-b", "main") == "c"
+
+
+def test_beside_an_operator_of_a_version_before_this_all_go_by_the_order_of_before() -> None:
+    old = replace(candidate("c"), deaf=None)
+    assert leader([deaf("a"), candidate("b"), old], None, "main") == "a"
 
 
 def test_deaf_is_who_hears_nothing_for_half_the_detection_time_and_saw_no_end() -> None:
     heard: Sighting[object] = Sighting(report=object(), heard_at=10.0, connected=True)
-    assert [is_deaf(heard, 3.0, now, 0.0) for now in (11.4, 11.5)] == [False, True]
-    assert not is_deaf(heard, 3.0, 21.0, 20.0), "it was not awake before"
-    assert not is_deaf(replace(heard, closed_at=10.1, connected=False), 3.0, 20.0, 0.0)
-    never: Sighting[object] = Sighting(sought_since=5.0)
-    assert [is_deaf(never, 3.0, now, 0.0) for now in (6.4, 6.5)] == [False, True]
+    assert [is_deaf(heard, 3.0, now) for now in (11.4, 11.5)] == [False, True]
+    ended = replace(heard, closed_at=10.1, connected=False)
+    assert not is_deaf(ended, 3.0, 20.0)
+    assert is_deaf(replace(ended, dialled_at=15.0), 3.0, 20.0), "it is said to be elsewhere, and not heard there"
+
+
+def test_who_has_not_listened_yet_vouches_for_nobody() -> None:
+    assert is_deaf(None, 3.0, 1.0)
+    assert is_deaf(Sighting(sought_since=1.0), 3.0, 1.1)
 
 
 @pytest.mark.parametrize("detection", [0.5, 1.0, 2.0, 2.5, 3.0, 10.0, 30.0])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 from typing import Any
 
 import anyio
 import pytest
 
+from pgswarm.core.leadership import Candidate
 from pgswarm.core.swarmview import Service, SwarmView, Task
 from pgswarm.loop import api
 from pgswarm.loop import peers as peers_
@@ -70,7 +72,7 @@ async def test_the_next_operator_acts_soon_after_the_first_was_told_to_end(
     wire: Any = other
     listing: Any = Listing()
 
-    def ring() -> None:
+    def ring(clusters: frozenset[str] | None) -> None:
         nonlocal rings
         rings += 1
 
@@ -82,6 +84,16 @@ async def test_the_next_operator_acts_soon_after_the_first_was_told_to_end(
         other.told.set()
         assert await until(lambda: peers.leader(None) is None and rings > before) < within
         tasks.cancel_scope.cancel()
+
+
+def test_who_becomes_deaf_concerns_the_clusters_it_is_deaf_to_and_who_comes_or_goes_concerns_all() -> None:
+    one = Candidate(name="a", node_id="n1", able=True, deaf=frozenset({"x", "y"}))
+    other = Candidate(name="b", node_id="n2", able=True)
+    concerned = peers_._concerned
+    assert concerned([one, other], [replace(one, deaf=frozenset({"y", "z"})), other]) == {"x", "z"}
+    assert concerned([one], [one, other]) is None
+    assert concerned([one, other], [replace(one, able=False), other]) is None
+    assert concerned([one], [replace(one, deaf=None)]) is None
 
 
 async def test_the_last_line_of_an_operators_stream_says_that_it_leaves() -> None:

@@ -5,8 +5,8 @@ an agent's, and all apply this one function to what they see. Where they disagre
 equal because they are functions of the record, promises are idempotent, and the record changes by compare-and-set.
 
 Two nodes may be cut from each other while both hear a third. An operator on the wrong side calls a healthy primary
-silent, and elects another; and that one's streams it may not see either. So each tells the others of which clusters
-it is *deaf* to the primary, and whoever is not deaf acts first (decision 0029).
+silent, and elects another; and that one's streams it may not see either. So each tells the others to which clusters'
+primary it is *deaf*, and of those that are not beside the primary one that is not deaf acts first (decision 0029).
 """
 
 from __future__ import annotations
@@ -22,6 +22,13 @@ SILENCE = 2.0
 HEARTBEAT = 0.5
 """Seconds between two words of an operator, at most (`wire.HEARTBEAT`)."""
 
+LONGEST = 3.0
+"""Seconds of a primary's silence after which any operator counts as deaf to it, however long the detection time."""
+
+PATIENT = SILENCE + HEARTBEAT
+"""Seconds of a cluster's detection time from which on there is time to ask the others first: by then an operator that
+is lost with the primary counts no more, and those that live have said that they, too, hear nothing."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
@@ -30,40 +37,44 @@ class Candidate:
     name: str
     node_id: str
     able: bool  # it reached Swarm's store lately
-    deaf: frozenset[str] = frozenset()  # clusters whose primary is silent to it, though nobody saw that process end
-
-
-PATIENT = SILENCE + HEARTBEAT
-"""Seconds of a cluster's detection time from which on there is time to ask the others first: by then an operator that
-is lost with the primary counts no more, and those that live have said that they, too, hear nothing."""
+    deaf: frozenset[str] | None = frozenset()  # clusters to whose primary it is deaf; None: of a version before this
 
 
 def deaf_after(detection: float) -> float:
     """Seconds of a primary's silence after which an operator says that it is deaf to it.
 
     Half the detection time, so that who still hears it is known before anybody is elected. Where the detection time is
-    too short for that, only once every operator that was lost with the primary has been dropped: nothing may delay a
-    ballot, but after a needless one somebody acts who hears the new primary.
+    too short for that, only once every operator that was lost with the primary has been dropped: no ballot begins
+    later for it, but after a needless one somebody acts who hears the new primary.
     """
-    return detection / 2 if detection >= PATIENT else SILENCE + 2 * HEARTBEAT
+    return min(detection / 2, LONGEST) if detection >= PATIENT else SILENCE + 2 * HEARTBEAT
 
 
-def is_deaf(primary: Sighting[object], detection: float, now: float, awake_since: float) -> bool:
-    """Has the primary been silent for so long? Not if its process was seen to end: then nobody knows more.
+def is_deaf(primary: Sighting[object] | None, detection: float, now: float) -> bool:
+    """Can this operator not say that the primary lives? None: it has not been looked for yet.
 
-    Times are seconds of this operator's clock, which has been running without a gap since `awake_since`.
+    Not deaf is who has seen its process end and knows of no other address since: that is as much as any can know.
+    An operator that was itself frozen is deaf at first: whoever did not listen vouches for nobody. Times are seconds of
+    its clock.
     """
-    if primary.closed_at is not None:
+    if primary is None:
+        return True
+    if primary.closed_at is not None and primary.dialled_at <= primary.closed_at:
         return False
-    heard_at = primary.sought_since if primary.heard_at is None else primary.heard_at
-    return now - max(awake_since, heard_at) >= deaf_after(detection)
+    return primary.heard_at is None or now - primary.heard_at >= deaf_after(detection)
 
 
 def leader(candidates: Iterable[Candidate], primary_node: str | None, cluster: str = "") -> str | None:
-    """The operator that acts for a cluster: able, not deaf to its primary, and not on the primary's node, so that one
-    loss is not two.
+    """The operator that acts for a cluster: able, not on the primary's node, so that one loss is not two, and not deaf
+    to the primary.
+
+    Beside the primary it is heard though nobody else may, so hearing it there ranks nobody before others. And while one
+    of them does not say to whom it is deaf, because it is of a version before this, all go by what it goes by.
     """
-    ranked = sorted(
-        candidates, key=lambda one: (not one.able, cluster in one.deaf, one.node_id == primary_node, one.name)
-    )
-    return ranked[0].name if ranked else None
+    known = list(candidates)
+    all_say = all(one.deaf is not None for one in known)
+
+    def rank(one: Candidate) -> tuple[bool, bool, bool, str]:
+        return not one.able, one.node_id == primary_node, all_say and cluster in (one.deaf or ()), one.name
+
+    return min(known, key=rank).name if known else None

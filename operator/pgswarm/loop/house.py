@@ -79,6 +79,7 @@ class House:
         self._images = images
         self._folder = folder
         self._boot = secrets.token_hex(4)
+        self._deaf: frozenset[str] = frozenset()
         self._broken: dict[str, tuple[float, str]] = {}
         self._slow = anyio.CapacityLimiter(MOST_SLOW)
         self._tasks: TaskGroup | None = None
@@ -115,18 +116,22 @@ class House:
     def _lookouts(self) -> dict[str, Lookout]:
         return {name: worker.lookout for name, worker in self.workers.items()}
 
-    def ring(self) -> None:
-        """Wake every worker."""
-        for worker in self.workers.values():
-            worker.lookout.bell.ring()
+    def ring(self, clusters: frozenset[str] | None = None) -> None:
+        """Wake these workers; None: every one."""
+        for name, worker in self.workers.items():
+            if clusters is None or name in clusters:
+                worker.lookout.bell.ring()
 
     def report(self) -> OperatorReport:
-        """What the other operators are told."""
+        """What the other operators are told; whoever has become deaf, or ceased to be, looks who is to act now."""
+        deaf = frozenset(name for name, worker in self.workers.items() if worker.is_deaf)
+        self.ring(deaf ^ self._deaf)
+        self._deaf = deaf
         return OperatorReport(
             operator=self.identity.name,
             node_id=self.identity.node_id,
             able=self.listing.able,
-            deaf=tuple(sorted(name for name, worker in self.workers.items() if worker.is_deaf)),
+            deaf=tuple(sorted(deaf)),
             told=self.noticing.told(),
             boot=self._boot,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import anyio
 from anyio.abc import TaskGroup
@@ -25,10 +26,14 @@ AFTER = 0.002
 """Seconds past a deadline at which it has surely passed."""
 
 
+Changed = Callable[[frozenset[str] | None], None]
+"""Told for which clusters another operator may have to act now; None: for all."""
+
+
 class Peers:
     """Watches the other operators of this Swarm."""
 
-    def __init__(self, name: str, node_id: str, agents: Agents, listing: Listing, changed: Callable[[], None]) -> None:
+    def __init__(self, name: str, node_id: str, agents: Agents, listing: Listing, changed: Changed) -> None:
         self.name = name
         self.node_id = node_id
         self._listing = listing
@@ -43,8 +48,8 @@ class Peers:
             self._watches.keep(self._others(), tasks)
             candidates = self.candidates()
             if candidates != before:
+                self._changed(_concerned(before, candidates))
                 before = candidates
-                self._changed()
             await self._bell.wait(self._pause())
 
     def look(self) -> None:
@@ -84,7 +89,12 @@ class Peers:
             if closed and now - (sighting.closed_at or now) > CLOSED_GRACE:
                 continue
             candidates.append(
-                Candidate(name=report.operator, node_id=report.node_id, able=report.able, deaf=frozenset(report.deaf))
+                Candidate(
+                    name=report.operator,
+                    node_id=report.node_id,
+                    able=report.able,
+                    deaf=None if report.deaf is None else frozenset(report.deaf),
+                )
             )
         return candidates
 
@@ -116,3 +126,15 @@ class Peers:
             if task.is_live and task.is_wanted and CONTROL_NETWORK in task.addresses
             if not self.name.endswith(f".{task.id}")  # this one, by the name that the service gives it
         }
+
+
+def _concerned(before: list[Candidate], after: list[Candidate]) -> frozenset[str] | None:
+    """The clusters for which somebody has become deaf, or ceased to be; None if there is any other difference."""
+    concerned: frozenset[str] = frozenset()
+    if len(before) != len(after):
+        return None
+    for old, new in zip(before, after, strict=True):
+        if old.deaf is None or new.deaf is None or replace(old, deaf=new.deaf) != new:
+            return None
+        concerned |= old.deaf ^ new.deaf
+    return concerned

@@ -91,12 +91,9 @@ class Worker:
 
     @property
     def is_deaf(self) -> bool:
-        """Has the primary been silent for so long that an operator that hears it should rather act?"""
-        seen, world = self.lookout.primary, self.world
-        if seen is None or world is None:
-            return False
-        now = anyio.current_time()
-        return leadership.is_deaf(seen, world.detection, now, self._clockwork.awake_since(now))
+        """Can this operator not say that the primary lives?"""
+        detection = self.world.detection if self.world is not None else 0.0
+        return leadership.is_deaf(self.lookout.primary, detection, anyio.current_time())
 
     async def run(self) -> None:
         """Pass after pass, until cancelled."""

@@ -39,8 +39,7 @@ def no_quorum_and_no_operator(play: Play) -> None:
 
 def a_heartbeat_blip(play: Play) -> None:
     """moby #43508, #38203: a node misses some heartbeats, counts as down, is back, and Swarm ends its containers and
-    starts others in their place. A container that does not listen yet is found at the primary's address before the old
-    one hears that it shall stop: another takes over at once, and nothing is lost.
+    starts others in their place. The primary is told to stop in order: another takes over, and nothing is lost.
     """
     play.begin(members=2, operators=3, pace=0.1)
     play.windows.led_by("n3")
