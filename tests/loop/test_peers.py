@@ -90,7 +90,7 @@ def test_who_becomes_deaf_concerns_the_clusters_it_is_deaf_to_and_who_comes_or_g
     one = Candidate(name="a", node_id="n1", able=True, deaf=frozenset({"x", "y"}))
     other = Candidate(name="b", node_id="n2", able=True)
     concerned = peers_._concerned
-    assert concerned([one, other], [replace(one, deaf=frozenset({"y", "z"})), other]) == {"x", "z"}
+    assert concerned([one, other], [replace(one, deaf=frozenset({"y", "z"})), other]) == frozenset({"x", "z"})
     assert concerned([one], [one, other]) is None
     assert concerned([one, other], [replace(one, able=False), other]) is None
     assert concerned([one], [replace(one, deaf=None)]) is None
