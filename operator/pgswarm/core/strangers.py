@@ -13,9 +13,12 @@ beside them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
 
+from pgswarm.core.base import Same
 from pgswarm.core.record import Place
 from pgswarm.core.spec import PostgresCluster
 from pgswarm.core.swarmview import Node, Service, SwarmView
@@ -48,7 +51,9 @@ def beside_routers(document: PostgresCluster, swarm: SwarmView) -> tuple[str, ..
              router.health_port: "healthPort"}  # fmt: skip
     nodes = [node for node in swarm.nodes if _routes(document, node)]
     found: list[str] = []
-    for service in swarm.services:
+    held = _held(Same(swarm.services))
+    near = {*held.names.get(router.name, ()), *(place for port in ports for place in held.ports.get(port, ()))}
+    for service in (swarm.services[place] for place in sorted(near)):
         if not _runs(service) or _is_own(service, document.name):
             continue
         for port, where in _published(service, nodes) if router.publish else ():
@@ -70,11 +75,31 @@ def mounting(cluster: str, place: Place, swarm: SwarmView) -> tuple[Service, ...
     node = swarm.node(place.node_id)
     return tuple(
         service
-        for service in swarm.services
+        for service in (swarm.services[at] for at in _held(Same(swarm.services)).volumes.get(place.volume, ()))
         if not (service.cluster == cluster and service.member == place.member)
-        and place.volume in _volumes(service)
         and (node is None or _may_run_on(service, node))
     )
+
+
+class _Held(NamedTuple):
+    """What is held, and where in the listing those stand that hold it: every cluster asks for each of its own."""
+
+    volumes: defaultdict[str, list[int]]
+    ports: defaultdict[int, list[int]]
+    names: defaultdict[str, list[int]]
+
+
+@lru_cache(maxsize=2)
+def _held(services: Same[tuple[Service, ...]]) -> _Held:
+    held = _Held(defaultdict(list), defaultdict(list), defaultdict(list))
+    for place, service in enumerate(services.value):
+        for volume in _volumes(service):
+            held.volumes[volume].append(place)
+        for port in (service.spec.get("EndpointSpec") or {}).get("Ports") or []:
+            held.ports[port.get("PublishedPort") or 0].append(place)
+        for name in {service.name, *(alias for one in _attached(service) for alias in one.get("Aliases") or [])}:
+            held.names[name].append(place)
+    return held
 
 
 def _ending(service: Service) -> str:
@@ -121,11 +146,15 @@ def _published(service: Service, nodes: list[Node]) -> Iterator[tuple[int, str]]
 def _answers_to(service: Service, name: str, network: str, swarm: SwarmView) -> bool:
     known = swarm.network(network)
     targets = {network, known.id if known is not None else network}
-    attached = [
-        *(_template(service).get("Networks") or []),
-        *(service.spec.get("Networks") or []),
-    ]
-    return any(one.get("Target") in targets and name in (service.name, *(one.get("Aliases") or [])) for one in attached)
+    return any(
+        one.get("Target") in targets and name in (service.name, *(one.get("Aliases") or []))
+        for one in _attached(service)
+    )
+
+
+def _attached(service: Service) -> Sequence[dict[str, Any]]:
+    """The networks that it is attached to, by the old field and the new."""
+    return [*(_template(service).get("Networks") or []), *(service.spec.get("Networks") or [])]
 
 
 def _routes(document: PostgresCluster, node: Node) -> bool:
