@@ -10,11 +10,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from pgswarm.drill.stage import TOP, LabStage, run
+from pgswarm.drill.stage import STACK, TOP, LabStage, run, wait_for
 from pgswarm.drill.whole import CLUSTER, DATABASE, MEMBERS, OWNER, Whole, Writing
 from pgswarm.drill.whole import install as install_whole
 
-__all__ = ["CLUSTER", "DATABASE", "LAB", "MEMBERS", "OWNER", "Whole", "Writing", "installed", "whole"]
+__all__ = ["CLUSTER", "DATABASE", "LAB", "MEMBERS", "OWNER", "Whole", "Writing", "deploy", "installed", "whole"]
 
 LAB = TOP / "stack" / "lab" / "lab"
 
@@ -34,3 +34,12 @@ def whole(installed: Whole) -> Whole:
     """Three counted members at rest, whatever the test before has left."""
     installed.heal()
     return installed
+
+
+def deploy(stage: LabStage, *files: str) -> None:
+    """The stack of these files, and every operator replaced by one of it. Raises Broken."""
+    words = [word for file in files for word in ("-c", file)]
+    stage.docker("stack", "deploy", "--detach=false", "--quiet", *words, STACK, deadline=240)
+    # That waits for three that run, whichever; one that is still to be replaced would end under a test's hands.
+    state = ("service", "inspect", "--format", "{{with .UpdateStatus}}{{.State}}{{end}}", f"{STACK}_operator")
+    wait_for(lambda: True if stage.docker(*state).strip() in ("", "completed") else None, "all operators anew", 240)

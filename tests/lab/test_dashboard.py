@@ -12,10 +12,10 @@ from functools import partial
 
 import httpx
 import pytest
-from house import CLUSTER, Whole
+from house import CLUSTER, Whole, deploy
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from pgswarm.drill.stage import STACK, TOP, Broken, wait_for
+from pgswarm.drill.stage import TOP, Broken, wait_for
 
 pytestmark = pytest.mark.lab
 
@@ -37,8 +37,7 @@ def token(whole: Whole) -> Iterator[str]:
     stage.environment = {**stage.environment, "PGSWARM_DASHBOARD_ACTIONS": "switchover"}
     stage._clients.clear()
     try:
-        files = [stage_file(whole, name) for name in ("pgswarm.yml", "dashboard.yml")]
-        stage.docker("stack", "deploy", "--detach=true", "-c", files[0], "-c", files[1], STACK)
+        deploy(stage, *(stage_file(whole, name) for name in ("pgswarm.yml", "dashboard.yml")))
         for host in stage.hosts:
             wait_for(partial(_answers, host), f"the dashboard on {host}", 120)
         stage.wait_healthy(CLUSTER, members=3)

@@ -19,7 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from house import CLUSTER, MEMBERS, Whole
+from house import CLUSTER, MEMBERS, Whole, deploy
 from prometheus_client.parser import text_string_to_metric_families
 from tests.monitoring.test_metrics import HAPROXY, NAME, expressions
 
@@ -91,11 +91,7 @@ def webhook(whole: Whole) -> Iterator[list[dict[str, Any]]]:
         stage.docker("secret", "rm", name)
     stage.docker("secret", "create", HOOK, "-", text=f"http://{gateway}:{server.server_port}/hook\n")
     stage.docker("secret", "create", KEY, "-", text=secrets.token_hex(32))
-    files = [word for name in ("pgswarm.yml", "notices.yml") for word in ("-c", str(TOP / "stack" / name))]
-    stage.docker("stack", "deploy", "--detach=false", "--quiet", *files, STACK, deadline=240)
-    # That waits for three that run, whichever; one that is still to be replaced would end under our hands.
-    state = ("service", "inspect", "--format", "{{with .UpdateStatus}}{{.State}}{{end}}", f"{STACK}_operator")
-    wait_for(lambda: True if stage.docker(*state).strip() in ("", "completed") else None, "all operators anew", 240)
+    deploy(stage, *(str(TOP / "stack" / name) for name in ("pgswarm.yml", "notices.yml")))
     try:
         yield heard
     finally:
