@@ -108,14 +108,16 @@ class Ledger:
         self.site.count("failover")
         self.losses.note_election(before, record)
         volume = self.site.volumes[record.primary_member]
-        if volume.memory.incarnation != record.primary or volume.memory.data is not Data.READY:
-            return  # its volume was lost in this moment; it cannot reign
-        log = list(volume.log)
+        # It may have lost its volume in this moment. Then it cannot reign, but what the record gives up is given up.
+        lives = volume.memory.incarnation == record.primary and volume.memory.data is Data.READY
+        log = list(volume.log if lives else self.graves.get(record.primary, ()))
         missing = {n: lsn for n, lsn in self.commits.items() if len(log) < lsn or log[lsn - 1][1] != n}
         if missing and (why := self.losses.judged(before, record, missing)):
             self.fail(f"S3: {record.primary} begins term {record.term} without {list(missing)[:5]}: {why}")
         for number in missing:
             del self.commits[number]
+        if not lives:
+            return
         if volume.memory.promised < record.term:
             self.fail(f"C8: {record.primary} was elected without its promise")
         self.winners[record.term] = log
