@@ -101,8 +101,8 @@ test: packages ## Everything, on a Debian 12 as root: check, then the real Swarm
 	$(MAKE) --no-print-directory --keep-going --jobs=4 lane-lab lane-days lane-more lane-histories || failed="$$failed lanes"; \
 	if [ -n "$$failed" ]; then echo "== failed:$$failed (see above)"; exit 1; fi; echo "== all suites passed"
 
-# Three real Swarms share two cores here, so once in a hundred tests a wait ends in vain that nobody meets again. Such a test, and no
-# other failure, is tried once more, at most two of a lane; what it said first is printed, and the summary names it (RERUN).
+# Three real Swarms share two cores here, and now and then a wait ends in vain. Such a test, and no other failure, is tried once more,
+# at most two of a lane; what it said first is printed, and the summary names it (RERUN): it may be a defect that is rarely seen.
 IN_VAIN := --reruns 1 --max-suite-reruns 2 --only-rerun '^Broken: not within' -raR
 
 DAYS := dashboard disks doctor moves people rolls verbs

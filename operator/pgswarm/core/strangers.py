@@ -13,7 +13,6 @@ beside them.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -84,21 +83,21 @@ def mounting(cluster: str, place: Place, swarm: SwarmView) -> tuple[Service, ...
 class _Held(NamedTuple):
     """What is held, and where in the listing those stand that hold it: every cluster asks for each of its own."""
 
-    volumes: defaultdict[str, list[int]]
-    ports: defaultdict[int, list[int]]
-    names: defaultdict[str, list[int]]
+    volumes: dict[str, list[int]]
+    ports: dict[int, list[int]]
+    names: dict[str, list[int]]
 
 
 @lru_cache(maxsize=2)
 def _held(services: Same[tuple[Service, ...]]) -> _Held:
-    held = _Held(defaultdict(list), defaultdict(list), defaultdict(list))
+    held = _Held({}, {}, {})
     for place, service in enumerate(services.value):
         for volume in _volumes(service):
-            held.volumes[volume].append(place)
+            held.volumes.setdefault(volume, []).append(place)
         for port in (service.spec.get("EndpointSpec") or {}).get("Ports") or []:
-            held.ports[port.get("PublishedPort") or 0].append(place)
+            held.ports.setdefault(port.get("PublishedPort") or 0, []).append(place)
         for name in {service.name, *(alias for one in _attached(service) for alias in one.get("Aliases") or [])}:
-            held.names[name].append(place)
+            held.names.setdefault(name, []).append(place)
     return held
 
 
