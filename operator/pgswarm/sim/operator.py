@@ -45,7 +45,7 @@ class Operator:
     def report(self) -> OperatorReport:
         """What the other operators are told."""
         if self.house is None:
-            return OperatorReport(operator=self.name, node_id=self.node, boot="", able=False)
+            return OperatorReport(operator=self.name, node_id=self.node, boot="", able=False, deaf=())
         before, self.site.loop.current = self.site.loop.current, self.process
         report = self.house.report()
         self.site.loop.current = before
