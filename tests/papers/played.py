@@ -249,7 +249,9 @@ THERE: dict[str, There] = {
         test="tests/lab/test_drill.py::_counts", words=("/ledger", "8080"), through="tests/lab/test_drill.py::_pages"
     ),
     "docker stack deploy -c stack/pgswarm.yml -c stack/dashboard.yml pgswarm": There(
-        test="tests/lab/test_dashboard.py::token", words=("stack", "deploy", "pgswarm.yml", "dashboard.yml")
+        test="tests/lab/test_dashboard.py::token",
+        words=("stack", "deploy", "pgswarm.yml", "dashboard.yml"),
+        through="tests/lab/house.py::deploy",
     ),
     "docker stack deploy -c stack/pgswarm.yml -c stack/notices.yml pgswarm": There(
         test="tests/lab/test_people.py::webhook", words=("stack", "deploy", "pgswarm.yml", "notices.yml")
