@@ -245,6 +245,7 @@ def _rewind(agent: Agent, upstream: duty.Upstream) -> Job:
         source = _source(agent, upstream)
     yield from agent.postgres.stop(LAST_STOP)
     aside.keep(agent, order)
+    site.ledger.given_up(agent, "rewind")
     yield from agent.remember(data=Data.BUILDING, incarnation=_fresh(agent), reigned=0, timeline=0, begun=False,
                               follows=None)  # fmt: skip
     agent.settled, agent.position = False, None
@@ -273,6 +274,7 @@ def _clone(agent: Agent, upstream: duty.Upstream) -> Job:
     yield from agent.postgres.stop(LAST_STOP)
     if agent.memory.data is Data.READY:
         aside.keep(agent, order)
+        site.ledger.given_up(agent, "clone")
     yield from agent.remember(data=Data.BUILDING, incarnation=_fresh(agent), system_id="", reigned=0, timeline=0,
                               begun=False, follows=None)  # fmt: skip
     agent.settled, agent.position, agent.upstream = False, None, None

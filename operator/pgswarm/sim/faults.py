@@ -364,7 +364,7 @@ class Faults:
         for volume in site.volumes.values():
             volume.fill(Room.AMPLE, slow=0.0)
         for machine in site.swarm.machines.values():
-            machine.up = machine.engine = True
+            machine.up, machine.engine = not machine.removed, True  # one that was thrown away stays away
             machine.availability = "active"
         self._say("the faults are over")
         site.swarm.touch()

@@ -157,14 +157,19 @@ class Ledger:
         if self.reigns.get(memory.reigned) != memory.incarnation:
             self.fail(f"S1: {memory.incarnation} is promoted in term {memory.reigned}, which is not its own")
 
+    def given_up(self, agent: Agent, how: str) -> None:
+        """The member is about to note that its data is made anew: nobody uses it from then on, so it is judged as it
+        is now, and not when it goes (by then more may have been lost that others have, too).
+        """
+        if why := self.losses.given_up(agent):
+            self.fail(f"S5: {why} ({how})")
+
     def wiped(self, agent: Agent, how: str) -> None:
         """Data is about to be destroyed: is it the only copy of something acknowledged, or counted (S5)?"""
         log = agent.volume.log
         if how == "initdb" and log:
             self.fail(f"law 10: initdb over the data of {agent.name}")
         self.site.count(how.split()[0])
-        if how != "initdb" and (why := self.losses.wiped(agent, log)):
-            self.fail(f"S5: {why} ({how})")
         for number, lsn in self.commits.items():
             if len(log) >= lsn and log[lsn - 1][1] == number and not self._elsewhere(agent, lsn, number):
                 self.fail(f"S5: {agent.name} wipes the only copy of {number} ({how})")

@@ -20,7 +20,6 @@ from pgswarm.core.record import Grant, Record
 if TYPE_CHECKING:
     from pgswarm.sim.agent import Agent
     from pgswarm.sim.site import Site
-    from pgswarm.sim.volume import Log
 
 UNHEARD = TTL * (1 + DRIFT) + 0.5
 """Seconds after its last word within which a primary may still acknowledge under a grant."""
@@ -86,10 +85,10 @@ class Losses:
                 return f"{number} was acknowledged by a primary that the operator had not heard {since}"
         return ""
 
-    def wiped(self, agent: Agent, log: Log) -> str:
-        """Why this log must not be destroyed yet: what was lost and is nowhere but here is kept aside first."""
+    def given_up(self, agent: Agent) -> str:
+        """Why this member's log must not be given up yet: what was lost and is nowhere but here is kept aside first."""
         kept = {number for piece in agent.volume.kept for _, number in piece}
-        for _, number in log:
+        for _, number in agent.volume.log:
             if number in self.lost and number not in kept:
                 return f"{agent.name} throws away {number}, which was acknowledged and lost, and has not kept it aside"
         return ""

@@ -9,6 +9,7 @@ The list itself is in `tests/sim/mutants.py`: it is about the rules, this is abo
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from pgswarm.sim.history import history
 
 
 class Patch:
-    """Functions put in the place of others, and put back at the end."""
+    """Functions put in the place of others, and put back at the end. Nothing that was remembered stays across either."""
 
     def __init__(self) -> None:
         self._before: list[tuple[Any, str, Any]] = []
@@ -28,12 +29,22 @@ class Patch:
         setattr(where, name, what)
 
     def __enter__(self) -> Patch:
+        _forget()
         return self
 
     def __exit__(self, *failure: object) -> None:
         while self._before:
             where, name, what = self._before.pop()
             setattr(where, name, what)
+        _forget()
+
+
+def _forget() -> None:
+    for name, module in list(sys.modules.items()):
+        if name.startswith("pgswarm."):
+            for one in vars(module).values():
+                if callable(clear := getattr(one, "cache_clear", None)):
+                    clear()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
