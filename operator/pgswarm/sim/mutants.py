@@ -18,7 +18,7 @@ from pgswarm.sim.history import history
 
 
 class Patch:
-    """Functions put in the place of others, and put back at the end. Nothing that was remembered stays across either."""
+    """Functions put in the place of others, and put back at the end. Nothing remembered outlives either."""
 
     def __init__(self) -> None:
         self._before: list[tuple[Any, str, Any]] = []
