@@ -1,10 +1,11 @@
-"""A listing that fails removes nothing."""
+"""A listing that fails removes nothing, and one serves all who ask while another is under way."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from typing import Any
 
+import anyio
 import pytest
 
 from pgswarm.core.swarmview import Node, SwarmView
@@ -57,3 +58,45 @@ async def test_before_the_first_listing_everything_is_unknown() -> None:
     assert isinstance(listing.view, Unknown)
     assert isinstance(listing.stored, Unknown)
     assert not listing.able
+
+
+class Counted(Moody):
+    """One that takes its time, and counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = 0
+
+    async def view(self) -> SwarmView:
+        self.begun += 1
+        await anyio.sleep(0.05)
+        return await super().view()
+
+
+async def test_all_who_ask_while_one_is_under_way_share_the_next() -> None:
+    swarm: Any = Counted()
+    listing = Listing(swarm, swarm, lambda: None)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(listing.refresh)
+        await anyio.wait_all_tasks_blocked()
+        for _ in range(20):
+            tasks.start_soon(listing.refresh)
+    assert swarm.begun == 2  # the first had begun before the twenty asked, so it may not show what they have done
+
+
+async def test_whoever_waits_for_a_listing_that_is_given_up_has_another() -> None:
+    swarm: Any = Counted()
+    listing, given_up = Listing(swarm, swarm, lambda: None), anyio.CancelScope()
+
+    async def first() -> None:
+        with given_up:
+            await listing.refresh()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(first)
+        await anyio.wait_all_tasks_blocked()
+        tasks.start_soon(listing.refresh)
+        await anyio.wait_all_tasks_blocked()
+        given_up.cancel()
+    assert swarm.begun == 2
+    assert isinstance(listing.view, SwarmView)

@@ -21,7 +21,9 @@ A *rename* is nothing of its own: one member is added and another leaves, in thi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
+from pgswarm.core.base import Same
 from pgswarm.core.record import Place, Record
 from pgswarm.core.relocation import is_gone_for_good, relocations
 from pgswarm.core.world import World
@@ -47,6 +49,12 @@ def departures(world: World, record: Record, now: float) -> tuple[Departure, ...
 
     In a pause nobody is: who is counted stays so, and is counted again.
     """
+    return _departures(Same(world), Same(record), now)
+
+
+@lru_cache(maxsize=2)  # several rules of a pass ask
+def _departures(of: Same[World], by: Same[Record], now: float) -> tuple[Departure, ...]:
+    world, record = of.value, by.value
     if world.document is None or not world.stored or record.paused(world.wall) is not None:
         return ()
     wanted = {instance.name for instance in world.document.instances()}

@@ -19,7 +19,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
+from pgswarm.core.base import Same
 from pgswarm.core.bootstrap import taken, volume_of
 from pgswarm.core.claim import streamer
 from pgswarm.core.record import Place, Record
@@ -46,12 +48,12 @@ class Relocation:
 
 def relocations(world: World, record: Record, now: float) -> tuple[Relocation, ...]:
     """Who is to move now; nobody whose move has to wait."""
-    return tuple(one for one in _found(world, record, now) if isinstance(one, Relocation))
+    return tuple(one for one in _found(Same(world), Same(record), now) if isinstance(one, Relocation))
 
 
 def hindered(world: World, record: Record, now: float) -> Plan:
     """Why members stay where they are although something else is wanted of them."""
-    waits = tuple(one for one in _found(world, record, now) if isinstance(one, str))
+    waits = tuple(one for one in _found(Same(world), Same(record), now) if isinstance(one, str))
     return Plan(waits=waits, again=5.0) if waits else NOTHING
 
 
@@ -77,7 +79,12 @@ def foreseen(document: PostgresCluster, record: Record) -> tuple[str, ...]:
     )
 
 
-def _found(world: World, record: Record, now: float) -> Iterator[Relocation | str]:
+@lru_cache(maxsize=2)  # several rules of a pass ask
+def _found(world: Same[World], record: Same[Record], now: float) -> tuple[Relocation | str, ...]:
+    return tuple(_looked_at(world.value, record.value, now))
+
+
+def _looked_at(world: World, record: Record, now: float) -> Iterator[Relocation | str]:
     document, swarm = world.document, world.swarm
     if document is None or not world.stored or not isinstance(swarm, SwarmView):
         return

@@ -14,6 +14,7 @@ Raft leader every node is `unknown` for some seconds: unknown is not down.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -125,9 +126,7 @@ class SwarmView(Value):
 
     def node(self, reference: str) -> Node | None:
         """The node with this id, or the only node with this host name (two of one name are nobody)."""
-        by_id = next((node for node in self.nodes if node.id == reference), None)
-        by_name = [node for node in self.nodes if node.name == reference]
-        return by_id or (by_name[0] if len(by_name) == 1 else None)
+        return _by_reference(Same(self.nodes)).get(reference)
 
     def service(self, name: str) -> Service | None:
         return _by_name(Same(self.services)).get(name)
@@ -136,7 +135,7 @@ class SwarmView(Value):
         return next((network for network in self.networks if network.name == name and network.scope == "swarm"), None)
 
     def secret(self, name: str) -> Secret | None:
-        return next((secret for secret in self.secrets if secret.name == name), None)
+        return _secrets(Same(self.secrets)).get(name)
 
     def services_of(self, cluster: str, kind: str | None = None) -> tuple[Service, ...]:
         services = _by_cluster(Same(self.services)).get(cluster, [])
@@ -207,6 +206,18 @@ class SwarmView(Value):
 def _in_place_of(before: Task, task: Task) -> bool:
     """Was it there before this one? A service that is on every node knows no slots, and is told apart by its nodes."""
     return before.slot == task.slot and (bool(task.slot) or before.node_id == task.node_id)
+
+
+@lru_cache(maxsize=4)
+def _by_reference(nodes: Same[tuple[Node, ...]]) -> dict[str, Node]:
+    names = Counter(node.name for node in nodes.value)
+    named = {node.name: node for node in nodes.value if names[node.name] == 1}
+    return named | {node.id: node for node in nodes.value}
+
+
+@lru_cache(maxsize=4)
+def _secrets(secrets: Same[tuple[Secret, ...]]) -> dict[str, Secret]:
+    return {secret.name: secret for secret in reversed(secrets.value)}
 
 
 @lru_cache(maxsize=4)

@@ -90,8 +90,11 @@ class Hands:
 
     async def _perform(self, step: steps.Step) -> str:
         if isinstance(step, (steps.EnsureNetwork, steps.EnsureSecret, steps.EnsureService, steps.RemoveService)):
-            async with self._own_slow, self._slow:
-                return await self._ensure(step)
+            async with self._own_slow:
+                async with self._slow:
+                    outcome = await self._ensure(step)
+                await self._listing.refresh()  # so that the next pass sees what was done, and does not do it twice
+                return outcome
         return await self._perform_quickly(step)
 
     async def _ensure(
@@ -100,11 +103,11 @@ class Hands:
         match step:
             case steps.EnsureNetwork(name=name):
                 await self._swarm.ensure_network(name, {settings.LABEL_KIND: "network"}, attachable=True)
-                return await self._seen("created")
+                return "created"
             case steps.EnsureSecret(name=name):
                 labels = services.object_labels(self._lookout.cluster)
                 await self._swarm.create_secret(name, secrets.token_urlsafe(24).encode(), labels)
-                return await self._seen("created")
+                return "created"
             case steps.EnsureService():
                 return await self._ensure_service(step)
             case steps.RemoveService():
@@ -158,10 +161,10 @@ class Hands:
             try:
                 await self._swarm.create_service(spec)
             except Conflict:
-                return await self._seen("another operator has just created it")
-            return await self._seen("created")
+                return "another operator has just created it"
+            return "created"
         await self._swarm.update_service(service.id, service.version, drift.merged(service.spec, spec))
-        return await self._seen("updated")
+        return "updated"
 
     async def _remove_service(self, step: steps.RemoveService) -> str:
         """Compared with the newest plan and listing: the member may have been added again since."""
@@ -173,10 +176,10 @@ class Hands:
             raise Again("something has changed meanwhile; planned anew", after=PLANNED_ANEW)
         if not step.first:
             await self._swarm.remove_service(service.id)
-            return await self._seen("removed")
+            return "removed"
         none = {"Mode": {"Replicated": {"Replicas": 0}}}
         await self._swarm.update_service(service.id, service.version, {**service.spec, **none})
-        return await self._seen("scaled to zero")
+        return "scaled to zero"
 
     async def _resolved(self, spec: dict[str, Any]) -> dict[str, Any]:
         """The spec with its image resolved to a digest or id, and remembered as such (see observe._pinned)."""
@@ -185,11 +188,6 @@ class Hands:
             return spec
         image = await self._swarm.resolve_image(reference)
         return services.resolved(spec, image, f"{reference} {image}")
-
-    async def _seen(self, outcome: str) -> str:
-        """List again, so that the next pass sees what was done and does not do it twice."""
-        await self._listing.refresh()
-        return outcome
 
     async def _store(self, step: steps.StoreDocument) -> str:
         stored = self._lookout.stored

@@ -2,7 +2,8 @@
 
 Swarm has no task events, keeps 256 events for replay and ends a stream without a word, so events only ring the bell;
 the truth is the listing. A listing that fails leaves the last good one in force and says for how long it has failed:
-*unknown* is not *absent*. One listing serves all clusters.
+*unknown* is not *absent*. One listing serves all clusters, and everybody who asks for one while another is under way:
+they share the next (many clusters that begin at once would otherwise have Swarm listed for each of their services).
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ PERIOD = 4.0
 SETTLE = 0.05
 """Seconds to let a burst of events pass before listing."""
 
+PATIENCE = 1.0
+"""Seconds to wait for a listing that is under way, before another is begun beside it."""
+
 STALE = 10.0
 """Seconds after which a listing that cannot be renewed counts as unknown for the upkeep of services."""
 
@@ -47,6 +51,8 @@ class Listing:
         self._records = records
         self._changed = changed
         self._listed_at = 0.0
+        self._begun = self._ended = 0  # the newest listing's number
+        self._under_way: anyio.Event | None = None  # set at the end of the one that began last
         self.bug = ""
 
     @property
@@ -78,7 +84,34 @@ class Listing:
             self.bell.ring()
 
     async def refresh(self) -> None:
-        """List once. A failure is noted, never raised."""
+        """Return once a listing that began no sooner than this call has ended. A failure is noted, never raised.
+
+        Whoever asks while one is under way waits for its end and shares the next; one that hangs is waited for no
+        longer than PATIENCE.
+        """
+        mine = self._begun + 1
+        while self._ended < mine:
+            under_way = self._under_way
+            if under_way is not None:
+                with anyio.move_on_after(PATIENCE) as waiting:
+                    await under_way.wait()
+                if not waiting.cancelled_caught or self._under_way is not under_way:
+                    continue
+            await self._next()
+
+    async def _next(self) -> None:
+        self._begun += 1
+        number, ended = self._begun, anyio.Event()
+        self._under_way = ended
+        try:
+            await self._list()
+            self._ended = max(self._ended, number)
+        finally:  # when it is given up, those who wait for it begin another
+            ended.set()
+            if self._under_way is ended:
+                self._under_way = None
+
+    async def _list(self) -> None:
         asked_at = anyio.current_time()
         try:
             read = await self._records.by_cluster()
