@@ -50,13 +50,16 @@ def doctor(
         raise typer.Exit(elsewhere.carry(["doctor", *words, "-o", output.value]))
     folder = os.environ.get("PGSWARM_DOCUMENTS")  # in the operator's container, where a manager's shell has us carried
     found = _found(cluster, options(Path(folder) if folder else None, secret_file, None, None))
-    if cluster is not None and not any(one.where == cluster for one in found):
+    is_met = cluster is None or any(one.where == cluster for one in found)
+    if not is_met and not any(one.level == "bad" for one in found):  # an engine that is silent lists nobody
         raise BadInput(f"there is no cluster {cluster!r} in this Swarm")
     shown = [one for one in found if not quiet or one.level != "good"]
     if output is Output.JSON:
         print(json.dumps([one.model_dump() for one in shown], indent=2))
     else:
         _print(shown)
+    if not is_met:
+        typer.echo(f"cluster {cluster!r} was not met: mend what is bad first, then ask again", err=True)
     if any(one.level == "bad" or (strict and one.level == "warn") for one in found):
         raise typer.Exit(FAILED)
 
