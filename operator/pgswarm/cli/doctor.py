@@ -59,7 +59,7 @@ def doctor(
     else:
         _print(shown)
     if not is_met:
-        typer.echo(f"cluster {cluster!r} was not met: mend what is bad first, then ask again", err=True)
+        typer.echo(f"cluster {cluster!r} was not met: there is none of that name, or what is bad hides it", err=True)
     if any(one.level == "bad" or (strict and one.level == "warn") for one in found):
         raise typer.Exit(FAILED)
 
