@@ -24,6 +24,11 @@ def test_no_history_loses_an_acknowledged_commit_and_every_one_comes_to_rest(fir
     assert sum(one.commits for one in outcomes) > 10 * BATCH
 
 
+@pytest.mark.parametrize("seed", [4077, 16808, 46260, 66694, 69062])
+def test_a_history_that_was_once_judged_wrongly_is_all_well(seed: int) -> None:
+    assert history(seed).violation == ""
+
+
 def test_a_seed_gives_the_same_history_again_whatever_the_interpreter_hashes_by() -> None:
     seed = next(seed for seed in range(100) if shape_of(seed)[0].operators == 3 and shape_of(seed)[0].members > 2)
     program = f"from pgswarm.sim.history import history; print(history({seed}, keep=True).transcript)"

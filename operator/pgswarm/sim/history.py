@@ -174,9 +174,14 @@ class Life:
             client.idle = True
         for _ in range(10):
             site.run(1.0)
-            if not self._planned() and not site.unrest(settled=0.0):
+            if not self._planned() and not site.unrest(settled=0.0) and not self._needs_restart():
                 return True  # with nothing planned it may still wait for an answer
         return False
+
+    def _needs_restart(self) -> bool:
+        """Does a member's PostgreSQL wait for its turn to be started anew? Between two turns nothing is planned."""
+        containers = map(self.site.container, self.site.wanted)
+        return any(one is not None and one.agent.tuning.pending for one in containers)
 
     def _moved(self) -> str:
         """What is still done; empty if the cluster stays as it is."""

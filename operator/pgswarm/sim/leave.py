@@ -221,6 +221,7 @@ def ask_members(agent: Agent, order: Order) -> None:
         agent.leave.holding = rules.extended(agent.leave.holding, asked_at)
         agent.leave.guard()
         agent.site.count("extended by consent")
+        agent.site.ledger.losses.note_consent(order, agent.process.world(asked_at))
         who = ", ".join(others) or "nobody else has a say, and all"
         agent.site.story(agent.name, f"no operator answers; {who} consent")
         agent.publish()

@@ -2,8 +2,9 @@
 
 Everywhere else nothing acknowledged is ever missing. A successor after a grant may be without commits of the reign
 before, if the record says so: no more than `maxLagOnFailover` of what the old primary was known to have, and beyond
-that only what it wrote unheard, for `UNHEARD` seconds at most. A person who accepts a loss gives up what only those
-have whom the wish names as dead; and these, should they live, may acknowledge to each other until they are told.
+that only what it wrote unheard: for one grant after whoever let it write on last, operator or members, and never
+longer after its last word to the operator than `core/lapse` allows. A person who accepts a loss gives up what only
+those have whom the wish names as dead; and these, should they live, may acknowledge to each other until they are told.
 
 Log that holds what was lost in this way is kept aside before it is rewound or cloned away.
 """
@@ -12,8 +13,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgswarm.core.claim import member_of
+from pgswarm.core import lapse
+from pgswarm.core.claim import Incarnation, member_of
 from pgswarm.core.grant import DRIFT, TTL
+from pgswarm.core.orders import Order
 from pgswarm.core.parameters import size
 from pgswarm.core.record import Grant, Record
 
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from pgswarm.sim.site import Site
 
 UNHEARD = TTL * (1 + DRIFT) + 0.5
-"""Seconds after its last word within which a primary may still acknowledge under a grant."""
+"""Seconds for which a primary may still acknowledge once it was heard, or was let write on by all other members."""
 
 
 class Losses:
@@ -32,12 +35,17 @@ class Losses:
         self.lost: dict[int, int] = {}  # number → where it ended in the log
         self.told_at: dict[int, float] = {}
         self.heard: float | None = None  # when the operator that writes now had last heard the primary
+        self._consented: dict[tuple[int, Incarnation], float] = {}  # when the members last let it write on in this term
         self._given_up: list[tuple[int, frozenset[str]]] = []  # the term that began, and who was named dead
         self._site = site
 
     def excused(self, member: str, term: int) -> bool:
         """Was this member given up by a person, so that it may acknowledge in its term until it is told?"""
         return any(member in dead and later > term for later, dead in self._given_up)
+
+    def note_consent(self, order: Order, asked_at: float) -> None:
+        """All other members have let this primary write on, asked at `asked_at` by the world's clock."""
+        self._consented[order.term, order.primary] = asked_at
 
     def note_election(self, before: Record, record: Record) -> None:
         """Remember whom a person gave up."""
@@ -80,10 +88,15 @@ class Losses:
             told_at = self.told_at[number]
             if lsn <= loss.since:
                 return f"{number} is before what the record gives up"
-            if lsn > loss.since + loss.known and (self.heard is None or told_at > self.heard + UNHEARD):
+            if lsn > loss.since + loss.known and (self.heard is None or told_at > self._last(before, self.heard)):
                 since = "ever" if self.heard is None else f"for {told_at - self.heard:.1f} s"
                 return f"{number} was acknowledged by a primary that the operator had not heard {since}"
         return ""
+
+    def _last(self, before: Record, heard: float) -> float:
+        """Until when this primary may have acknowledged what nobody knows of."""
+        consented = self._consented.get((before.term, before.primary), heard)
+        return min(max(heard, consented) + UNHEARD, heard + lapse.UNHEARD)
 
     def given_up(self, agent: Agent) -> str:
         """Why this member's log must not be given up yet: what was lost and is nowhere but here is kept aside first."""

@@ -58,8 +58,14 @@ class Manager:
         await self._write(f"changing {service_id}", lambda: self._swarm.change_service(service_id, version, spec))
 
     async def remove_service(self, service_id: str) -> None:
-        self._site.ledger.service_removed(service_id)
-        await self._write(f"removing {service_id}", lambda: self._swarm.remove_service(service_id))
+        def remove() -> (
+            None
+        ):  # it is judged when it is done, maybe late, and only if there is still a service of this id
+            if self._swarm.spec(service_id):
+                self._site.ledger.service_removed(service_id)
+            self._swarm.remove_service(service_id)
+
+        await self._write(f"removing {service_id}", remove)
 
     async def ensure_network(self, name: str, labels: Mapping[str, str], *, attachable: bool = True) -> str:
         def create() -> str:
