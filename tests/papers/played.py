@@ -303,6 +303,7 @@ BY_HAND: dict[str, str] = {
     "make bench PARTS=report": "it writes docs/benchmarks.md",
     "make model": "ten minutes; tests/sim/test_model.py explores a part",
     "make sim": "minutes; tests/sim/test_histories.py lives some of the same histories",
+    "make sim SEEDS=100000": "hours; the same",
     "make sim-mutants": "minutes; tests/sim/test_mutants.py and test_undone.py are the same",
     "pip install 'pgswarm[client]'": "it is in no index yet; `make venv` installs the checkout by pip",
     "docker service update --env-add PGSWARM_LOG_FORMAT=json pgswarm_operator": "it rolls everything; "
