@@ -58,10 +58,8 @@ class Manager:
         await self._write(f"changing {service_id}", lambda: self._swarm.change_service(service_id, version, spec))
 
     async def remove_service(self, service_id: str) -> None:
-        def remove() -> (
-            None
-        ):  # it is judged when it is done, maybe late, and only if there is still a service of this id
-            if self._swarm.spec(service_id):
+        def remove() -> None:
+            if self._swarm.spec(service_id):  # judged when it is done, maybe late; one of another id is not touched
                 self._site.ledger.service_removed(service_id)
             self._swarm.remove_service(service_id)
 
