@@ -1,4 +1,4 @@
-"""The judge of the histories: it finds what is wrong, and nothing else (seeds 46260 and 66694 were judged wrongly)."""
+"""The judge of the histories: it finds what is wrong, and nothing else (it once was not so: docs/protocol.md)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import pytest
 
 from pgswarm.core import lapse
 from pgswarm.core.record import Loss
+from pgswarm.sim.history import Life
 from pgswarm.sim.ledger import Violation
 from pgswarm.sim.losses import UNHEARD
 from pgswarm.sim.manager import Manager
@@ -53,3 +54,15 @@ def test_a_removal_that_is_done_late_is_judged_by_what_it_removes(play: Play) ->
     play.site.loop.create_task(manager.remove_service("main_pg-2"))
     with pytest.raises(Violation, match="S6: service main_pg-2 is removed, and pg-2 is wanted"):
         play.wait(1.0)
+
+
+def test_a_restart_that_waits_for_its_turn_is_no_rest(play: Play) -> None:
+    play.begin(members=3)
+    life = Life(play.site, "calm")
+    assert not life._needs_restart()
+
+    play.edit(postgres={"parameters": {"shared_buffers": "64MB"}})
+    play.until("a restart is waited for", life._needs_restart, within=10)
+    play.rest()
+
+    assert not life._needs_restart()

@@ -45,7 +45,8 @@ class Losses:
 
     def note_consent(self, order: Order, asked_at: float) -> None:
         """All other members have let this primary write on, asked at `asked_at` by the world's clock."""
-        self._consented[order.term, order.primary] = asked_at
+        reign = (order.term, order.primary)
+        self._consented[reign] = max(asked_at, self._consented.get(reign, asked_at))  # answers may come out of order
 
     def note_election(self, before: Record, record: Record) -> None:
         """Remember whom a person gave up."""
