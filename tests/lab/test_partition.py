@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import re
+from itertools import pairwise
 
 import pytest
 from house import CLUSTER, Whole
@@ -79,18 +80,24 @@ def test_a_primary_that_is_cut_off_acknowledges_nothing_and_rejoins_when_healed(
     _only_one_touched_the_volume(whole, service, node, healed)
 
 
-START = 3_000_000_000
-"""Nanoseconds that an agent may take, on a busy machine, from its container's start until it asks for the lock."""
-
-
 def _only_one_touched_the_volume(whole: Whole, service: str, node: int, healed: str) -> None:
-    """If Swarm let the old container and the new one overlap, the lock must have been felt."""
-    both = _lives(whole, service, node, healed)
-    assert len(both) >= 2, f"Swarm has not replaced the container: {both}"
-    (_, end), (begin, _) = both[0], both[1]
-    if end - begin > START:
-        logs = "".join(_log(whole, Container(node=node, id=one)) for one in _containers(whole, service, node))
-        assert "two containers are on this volume" in logs, f"they overlapped for {(end - begin) / 1e9:.2f} s"
+    """Each container that got the lock got it after the last word of the one before, however long they overlapped."""
+    logs = [_log(whole, Container(node=node, id=ident)) for ident in _lived(whole, service, node, healed)]
+    assert len(logs) >= 2, f"Swarm has not replaced the container: {logs}"
+    holders = [log for number, log in enumerate(logs) if number == 0 or _LOCKED in log]
+    assert len(holders) >= 2, f"no container after the first says {_LOCKED!r}: {logs}"
+    for first, second in pairwise(holders):
+        ended, began = _moments(first)[-1], _moments(second[: second.index(_LOCKED)])[-1]
+        assert began >= ended, f"two on one volume: one wrote until {ended}, the next began at {began}"
+
+
+_LOCKED = f" of {CLUSTER}: data "
+"""In what an agent says first when it has the lock."""
+
+
+def _moments(log: str) -> list[str]:
+    """When each line was written, by the writer's own clock, which all containers of a node share."""
+    return re.findall(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}", log, re.MULTILINE)
 
 
 def _twin(whole: Whole, first: Container) -> Container:
@@ -116,22 +123,15 @@ def _containers(whole: Whole, service: str, node: int) -> list[str]:
     return whole.stage.docker("ps", "--all", "--quiet", "--no-trunc", "--filter", wanted, node=node).split()
 
 
-def _lives(whole: Whole, service: str, node: int, since: str) -> list[tuple[int, int]]:
-    """Begin and end, in nanoseconds, of each container of a service that was there since then, the oldest first."""
+def _lived(whole: Whole, service: str, node: int, since: str) -> list[str]:
+    """The containers of a service that were there since then, the oldest first."""
     lives = []
     for ident in _containers(whole, service, node):
         shown = "{{.State.Running}} {{.State.StartedAt}} {{.State.FinishedAt}}"
         running, began, ended = whole.stage.docker("inspect", ident, "--format", shown, node=node).split()
         if running == "true" or ended > since:
-            lives.append((_nanoseconds(began), 2**63 if running == "true" else _nanoseconds(ended)))
-    return sorted(lives)
-
-
-def _nanoseconds(text: str) -> int:
-    """Docker's time, such as 2026-11-22T23:45:47.746123456Z."""
-    whole_seconds, _, rest = text.rstrip("Z").partition(".")
-    moment = datetime.fromisoformat(whole_seconds).replace(tzinfo=UTC)
-    return int(moment.timestamp()) * 10**9 + int(rest.ljust(9, "0")[:9] or 0)
+            lives.append((began, ident))
+    return [ident for _, ident in sorted(lives)]
 
 
 def _is_down(whole: Whole, node: int) -> bool:
