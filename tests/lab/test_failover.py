@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from house import CLUSTER, Whole
+from house import CLUSTER, Whole, no_longer
 
 from pgswarm.drill.stage import wait_for
 
@@ -19,7 +19,7 @@ def test_a_killed_postmaster_is_replaced_and_comes_back_as_a_standby(whole: Whol
         gap = writing.goes_on()
         assert whole.another_primary_than(before)
         whole.stage.wait_healthy(CLUSTER, members=3)
-    assert gap.seconds < 10, gap
+    no_longer(gap, 10)
 
 
 def test_a_killed_container_is_replaced_and_comes_back_as_a_standby(whole: Whole) -> None:
@@ -30,7 +30,7 @@ def test_a_killed_container_is_replaced_and_comes_back_as_a_standby(whole: Whole
         gap = writing.goes_on()
         assert whole.another_primary_than(before)
         whole.stage.wait_healthy(CLUSTER, members=3)
-    assert gap.seconds < 10, gap
+    no_longer(gap, 10)
 
 
 def test_a_primary_scaled_to_zero_by_hand_is_replaced_and_scaled_back(whole: Whole) -> None:
@@ -83,7 +83,7 @@ def test_losing_a_standby_costs_nothing_and_it_is_counted_again_when_back(whole:
         gap = writing.goes_on()
         whole.stage.wait_healthy(CLUSTER, members=3)
     assert whole.primary() == before
-    assert gap.seconds < 5, gap
+    no_longer(gap, 5)
 
 
 def test_losing_all_standbys_leaves_the_primary_writing_alone(whole: Whole) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from house import CLUSTER, MEMBERS, Whole, Writing
+from house import CLUSTER, MEMBERS, Whole, Writing, no_longer
 
 from pgswarm.drill.stage import STACK, wait_for
 
@@ -28,7 +28,7 @@ def rolled(whole: Whole, what: str) -> Iterator[Writing]:
         yield writing
         gap = writing.goes_on()
         print(f"{what}: {time.monotonic() - began:.1f} s, longest time without a write {gap.seconds:.3f} s")
-        assert gap.seconds < OUTAGE
+        no_longer(gap, OUTAGE)
     assert _crashes(whole) <= before, "no PostgreSQL crashed"
 
 
