@@ -15,16 +15,17 @@ import shutil
 import subprocess
 import tarfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import docker
 import docker.errors
 import pytest
-from house import installed, whole  # noqa: F401 - fixtures
+from house import CUT_SHORT, installed, whole  # noqa: F401 - fixtures
 
 from pgswarm import settings
+from pgswarm.drill.stage import Broken
 from pgswarm.ports.records import SwarmRecords
 from pgswarm.ports.swarm import DockerSwarm
 
@@ -37,6 +38,15 @@ PROGRAMS = ("sh", "sleep", "cat", "env", "ls", "id")
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Who comes after a test that was cut short finds what it left (`house.whole`)."""
+    report = yield
+    if report.failed:
+        item.config.stash[CUT_SHORT] = True
+    return report
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -168,11 +178,12 @@ def control(client: Any) -> Iterator[None]:
 
 
 def wait_until(condition: Any, what: str, seconds: float = 30.0) -> None:
-    """Wait for a condition of the lab, in a plain thread."""
+    """Wait for a condition of the lab, in a plain thread. Raises Broken."""
     deadline = time.monotonic() + seconds
     pause = 0.02
     while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        if time.monotonic() > deadline:
+            raise Broken(f"not within {seconds:g} s: {what}")
         time.sleep(pause)
         pause = min(0.5, pause * 1.5)
 

@@ -137,14 +137,17 @@ def router(whole: Whole, node: int, service: str = "main_postgres-ha") -> Contai
 
 def _as_a_person(whole: Whole, words: list[str], node: int) -> subprocess.CompletedProcess[str]:
     """The command on this machine, with nothing but the socket of a manager."""
-    return subprocess.run(
-        [str(TOP / ".venv/bin/pgswarm"), *words],
-        env={**os.environ, **_socket(whole.stage, node)},
-        capture_output=True,
-        text=True,
-        timeout=150,
-        check=False,
-    )
+    try:
+        return subprocess.run(
+            [str(TOP / ".venv/bin/pgswarm"), *words],
+            env={**os.environ, **_socket(whole.stage, node)},
+            capture_output=True,
+            text=True,
+            timeout=150,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as expired:
+        raise Broken(f"not within {expired.timeout:g} s: the end of pgswarm {shlex.join(words)}") from None
 
 
 @functools.cache

@@ -6,7 +6,9 @@ in any order; what a test may rely on is said in its fixture's name: `whole` is 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -17,6 +19,7 @@ from pgswarm.drill.whole import install as install_whole
 
 __all__ = [
     "CLUSTER",
+    "CUT_SHORT",
     "DATABASE",
     "LAB",
     "MEMBERS",
@@ -26,7 +29,9 @@ __all__ = [
     "deploy",
     "installed",
     "no_longer",
+    "stayed",
     "whole",
+    "why_primary",
 ]
 
 LAB = TOP / "stack" / "lab" / "lab"
@@ -43,10 +48,26 @@ def installed() -> Iterator[Whole]:
 
 
 @pytest.fixture
-def whole(installed: Whole) -> Whole:
+def whole(installed: Whole, request: pytest.FixtureRequest) -> Whole:
     """Three counted members at rest, whatever the test before has left."""
+    if request.config.stash.get(CUT_SHORT, False):
+        _take_back(installed)
+        request.config.stash[CUT_SHORT] = False
     installed.heal()
     return installed
+
+
+CUT_SHORT = pytest.StashKey[bool]()
+"""A test has ended before its end."""
+
+
+def _take_back(whole: Whole) -> None:
+    """What a person may have asked for in it: where it was not asked for, it is refused."""
+    whole.repair()
+    words = [("resume",), ("switchover", "--cancel"), *(("unfence", member) for member in MEMBERS)]
+    for one in (*words, *(("maintenance", node, "off") for node in whole.stage.nodes)):
+        with suppress(Broken):
+            whole.stage.pgswarm(*one)
 
 
 def no_longer(gap: Gap, most: float) -> None:
@@ -58,6 +79,27 @@ def no_longer(gap: Gap, most: float) -> None:
     """
     if gap.seconds >= most:
         raise Broken(f"not within {most:g} s: the next write; {gap}")
+
+
+def stayed(whole: Whole, before: str) -> None:
+    """The same primary as before. Raises Broken if only its agent was not heard in time: a failover that a starved
+    machine may well bring, but none that this test is about."""
+    now = whole.primary()
+    if now == before:
+        return
+    why = why_primary(whole, now)
+    if "has been silent for" in why:
+        raise Broken(f"not within detectionTimeout: a word of {before}; {why}")
+    pytest.fail(f"{now} is primary, not {before}: {why}")
+
+
+def why_primary(whole: Whole, primary: str, node: int | None = None) -> str:
+    """Why it was made so, last of all: Swarm's store says that, whoever decided it."""
+    events = json.loads(whole.stage.pgswarm("history", "-o", "json", node=node))
+    return next(
+        (str(one["text"]) for one in reversed(events) if (one["kind"], one["primary"]) == ("new primary", primary)),
+        "the history does not say why",
+    )
 
 
 def deploy(stage: LabStage, *files: str) -> None:

@@ -17,7 +17,7 @@ from house import CLUSTER, MEMBERS, Whole, no_longer
 from pgswarm import settings
 from pgswarm.drill.stage import wait_for
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
 
 PLACE = "/srv/pgswarm-small"
 SIZE = 800
@@ -105,7 +105,9 @@ def test_where_all_disks_are_full_reading_goes_on_and_nobody_follows_in_a_circle
                 reader.execute("CREATE TABLE more()")
         status = roomy.status()
         assert (status["primary"], status["term"]) == (primary, term)
-        _free(roomy, primary)  # else it would hand over to who has room first
+        _free(roomy, primary)
+        # Else it would hand over to who is seen to have room first.
+        wait_for(lambda: "read-only" not in _problem(roomy, primary) or None, "the primary sees that it has room", 60)
         for member in MEMBERS:
             _free(roomy, member)
         writing.goes_on()

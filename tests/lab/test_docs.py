@@ -21,7 +21,7 @@ from tests.papers.run import folder, other, run, run_until, shows
 
 from pgswarm.drill.stage import Broken, wait_for
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
 
 CTRL_C = (0, 130)
 """How a command ends that goes on until Ctrl-C: by itself, or where the signal has met it in the middle of a look."""

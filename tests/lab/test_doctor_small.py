@@ -18,7 +18,7 @@ from pgswarm import settings
 from pgswarm.drill.stage import Broken, wait_for
 from pgswarm.drill.whole import AGENT
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
 
 NODE, ROUTER = 3, 2
 PLACE, SIZE = "/srv/pgswarm-doctor", 800

@@ -12,7 +12,7 @@ from house import Whole
 from pgswarm.drill.stage import Broken, wait_for
 from pgswarm.drill.whole import AGENT
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
 
 FOLDER = "/etc/pgswarm"
 

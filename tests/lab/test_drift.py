@@ -37,9 +37,14 @@ def test_a_service_edited_by_hand_is_put_back(whole: Whole) -> None:
 
 
 def test_the_router_service_removed_by_hand_is_made_again(whole: Whole) -> None:
+    service = f"{CLUSTER}_postgres-ha"
+    before = _ident(whole, service)
     with whole.writing() as writing:
-        whole.stage.docker("service", "rm", f"{CLUSTER}_postgres-ha")
-        writing.ledger.wait_for_writes(100, deadline=120)
+        whole.stage.docker("service", "rm", service)
+        wait_for(lambda: True if _ident(whole, service) not in ("", before) else None, "another router service", 60)
+        whole.wait_healthy()
+        # Who was connected may be carried to the end by the HAProxy that leaves; who comes now meets the new ones.
+        writing.ledger.spread(120)
 
 
 def test_haproxy_killed_by_hand_is_back_with_its_state(whole: Whole) -> None:
@@ -113,6 +118,12 @@ def test_passwords_are_nowhere_to_be_seen(whole: Whole) -> None:
         for secret in {*seen, control}:
             for where, text in (("inspect", inspect), ("logs", logs), ("ps", processes), ("service", service)):
                 assert secret not in text, f"a secret shows in {where} of {name}"
+
+
+def _ident(whole: Whole, service: str) -> str:
+    """Swarm's name for it; empty if it is not there."""
+    rows = whole.stage.docker("service", "ls", "--format", "{{.Name}} {{.ID}}").splitlines()
+    return next((row.split()[1] for row in rows if row.split()[0] == service), "")
 
 
 def _config(whole: Whole) -> str:

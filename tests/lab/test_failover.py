@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
-from house import CLUSTER, Whole, no_longer
+from house import CLUSTER, Whole, no_longer, stayed
 
 from pgswarm.drill.stage import wait_for
 
@@ -50,7 +52,6 @@ def test_a_removed_service_of_the_primary_is_made_again_over_its_volume(whole: W
         assert whole.another_primary_than(before)
         writing.goes_on()
         whole.stage.wait_healthy(CLUSTER, members=3)
-    assert whole.primary() != before
 
 
 def test_a_node_that_loses_power_with_the_primary_is_survived(whole: Whole) -> None:
@@ -70,9 +71,9 @@ def test_a_node_that_freezes_with_the_primary_is_survived(whole: Whole) -> None:
     with whole.writing() as writing:
         whole.stage.lab("freeze", str(node))
         writing.goes_on(within=120)
+        assert whole.another_primary_than(before, node=node % len(whole.stage.nodes) + 1)
         whole.stage.lab("thaw", str(node))
         whole.stage.wait_healthy(CLUSTER, members=3, deadline=300)
-    assert whole.primary() != before
 
 
 def test_losing_a_standby_costs_nothing_and_it_is_counted_again_when_back(whole: Whole) -> None:
@@ -82,7 +83,7 @@ def test_losing_a_standby_costs_nothing_and_it_is_counted_again_when_back(whole:
         whole.stage.docker("kill", victim.id, node=victim.node)
         gap = writing.goes_on()
         whole.stage.wait_healthy(CLUSTER, members=3)
-    assert whole.primary() == before
+    stayed(whole, before)
     no_longer(gap, 5)
 
 
@@ -99,7 +100,7 @@ def test_losing_all_standbys_leaves_the_primary_writing_alone(whole: Whole) -> N
             for one in lost:
                 whole.stage.docker("unpause", one.id, node=one.node)
         whole.stage.wait_healthy(CLUSTER, members=3)
-    assert whole.primary() == before
+    stayed(whole, before)
 
 
 def test_a_standby_whose_log_is_gone_is_seeded_anew_by_itself(whole: Whole) -> None:
@@ -123,8 +124,12 @@ def _counted(whole: Whole) -> int:
 
 
 def _incarnation(whole: Whole, member: str) -> str:
-    found = whole.stage.container(whole.service(member))
-    return whole.stage.docker("exec", found.id, "cat", "/var/lib/pgswarm/agent/state.json", node=found.node)
+    def look() -> str | None:
+        found = whole.stage.container(whole.service(member))
+        state = whole.stage.docker("exec", found.id, "cat", "/var/lib/pgswarm/agent/state.json", node=found.node)
+        return str(json.loads(state)["incarnation"])
+
+    return wait_for(look, f"the memory of {member}", 60)  # after a heal Swarm may just be replacing its container
 
 
 def _sql(whole: Whole, text: str) -> str:

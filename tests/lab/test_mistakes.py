@@ -12,7 +12,7 @@ from house import Whole, no_longer
 
 from pgswarm.drill.stage import Broken, wait_for
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
 
 SMALL = """\
 apiVersion: pgswarm/v1

@@ -11,7 +11,7 @@ from house import CLUSTER, Whole, no_longer
 
 from pgswarm.drill.stage import Broken, wait_for
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
 
 FELT = 5.0
 """Seconds without an acknowledged write at most, on a busy machine, where a switchover is all that is felt."""

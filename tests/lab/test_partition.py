@@ -6,7 +6,7 @@ import re
 from itertools import pairwise
 
 import pytest
-from house import CLUSTER, Whole
+from house import CLUSTER, Whole, stayed
 
 from pgswarm.drill.stage import Broken, Container, wait_for
 from pgswarm.settings import VOLUME_PATH
@@ -34,9 +34,9 @@ def test_the_node_that_leads_swarm_and_has_the_primary_is_lost(whole: Whole) -> 
     with whole.writing() as writing:
         whole.stage.lab("kill", str(node))
         writing.goes_on(within=120)
+        whole.another_primary_than(before, deadline=120, node=node % len(whole.stage.nodes) + 1)
         whole.stage.lab("start", str(node))
         whole.wait_healthy()
-    assert whole.primary() != before
 
 
 def test_all_nodes_lose_power_at_once_and_everything_acknowledged_is_there_afterwards(whole: Whole) -> None:
@@ -60,7 +60,7 @@ def test_a_second_container_on_a_members_volume_waits_for_the_first_to_end(whole
             assert "postgres -D" not in whole.stage.docker("top", second.id, "-eo", "pid,args", node=second.node)
         finally:
             whole.stage.docker("rm", "--force", second.id, node=second.node)
-    assert whole.primary() == primary
+    stayed(whole, primary)
 
 
 def test_a_primary_that_is_cut_off_acknowledges_nothing_and_rejoins_when_healed(whole: Whole) -> None:
@@ -75,8 +75,8 @@ def test_a_primary_that_is_cut_off_acknowledges_nothing_and_rejoins_when_healed(
         wait_for(lambda: True if _is_down(whole, node) else None, f"node {node} down", 90)
         healed = whole.stage.docker("info", "--format", "{{.SystemTime}}", node=node).strip()
         whole.stage.lab("heal", str(node))
-        status = whole.stage.wait_healthy(CLUSTER, members=3, deadline=300)
-    assert {one["name"]: one["state"] for one in status["members"]}[before] == "streaming"
+        whole.stage.wait_healthy(CLUSTER, members=3, deadline=300)
+        wait_for(lambda: True if _state(whole, before) == "streaming" else None, f"{before} to stream", 60)
     _only_one_touched_the_volume(whole, service, node, healed)
 
 
@@ -128,10 +128,17 @@ def _lived(whole: Whole, service: str, node: int, since: str) -> list[str]:
     lives = []
     for ident in _containers(whole, service, node):
         shown = "{{.State.Running}} {{.State.StartedAt}} {{.State.FinishedAt}}"
-        running, began, ended = whole.stage.docker("inspect", ident, "--format", shown, node=node).split()
+        try:
+            running, began, ended = whole.stage.docker("inspect", ident, "--format", shown, node=node).split()
+        except Broken:  # Swarm keeps only the newest few containers of a service
+            continue
         if running == "true" or ended > since:
             lives.append((began, ident))
     return [ident for _, ident in sorted(lives)]
+
+
+def _state(whole: Whole, member: str) -> str:
+    return next(str(one["state"]) for one in whole.status()["members"] if one["name"] == member)
 
 
 def _is_down(whole: Whole, node: int) -> bool:

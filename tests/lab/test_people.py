@@ -23,9 +23,9 @@ from house import CLUSTER, MEMBERS, Whole, deploy
 from prometheus_client.parser import text_string_to_metric_families
 from tests.monitoring.test_metrics import HAPROXY, NAME, expressions
 
-from pgswarm.drill.stage import STACK, TOP, wait_for
+from pgswarm.drill.stage import STACK, TOP, Broken, wait_for
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
 
 HOOK, KEY = "pgswarm-webhook", "pgswarm-webhook-key"
 
@@ -133,19 +133,18 @@ def test_metrics_and_notices_and_top_tell_of_a_failover(whole: Whole) -> None:
     with webhook(whole) as heard:
         whole.wait_healthy()
         assert "delivered" in whole.stage.pgswarm("notify", "test", "hello")
-        assert [one["kind"] for one in heard] == ["test"]
-        assert heard[0]["signature"].startswith("t=")
+        [test] = [one for one in heard if one["kind"] == "test"]
+        assert test["signature"].startswith("t=")
         whole.stage.pgswarm("notify", "drill-started", "we pull the plug of node2", "--cluster", CLUSTER)
-        assert (heard[1]["kind"], heard[1]["cluster"]) == ("drill-started", CLUSTER)
+        assert [one["cluster"] for one in heard if one["kind"] == "drill-started"] == [CLUSTER]
         before = whole.primary()
         with whole.writing() as writing:
             found = wait_for(lambda: _everybody(scraped(whole)), "three of each among the targets", 90)
             _every_name_is_there(found)
             term = max(values(found["pgswarm-operator"], "pgswarm_cluster_term", cluster=CLUSTER))
             assert values(found["pgswarm-member"], "pgswarm_member_role", member=before, role="primary") == [1]
-            top = whole.stage.pgswarm("top", "--once")
-            assert f"*{before}" in top
-            assert "INSERT INTO" in top, "the client's own statement is among the costliest"
+            words = (f"*{before}", "INSERT INTO")  # the client's own statement is among the costliest
+            wait_for(lambda: _shows(whole.stage.pgswarm("top", "--once"), words), f"{words} in top", 60)
             whole.signal(
                 whole.stage.container(whole.service(before)),
                 "KILL",
@@ -154,13 +153,12 @@ def test_metrics_and_notices_and_top_tell_of_a_failover(whole: Whole) -> None:
             after = whole.another_primary_than(before)
             print(f"outage as the client saw it: {writing.goes_on().seconds:.3f} s")
         whole.wait_healthy()
-        found = wait_for(lambda: _everybody(scraped(whole)), "three of each among the targets again", 90)
+        what = "three of each among the targets again, one operator that acts, and routers that know the primary"
+        found = wait_for(lambda: _at_rest(_everybody(scraped(whole))), what, 90)
         members, operators = found["pgswarm-member"], found["pgswarm-operator"]
         assert values(members, "pgswarm_member_role", member=after, role="primary") == [1]
         assert values(members, "pgswarm_member_role", member=before, role="standby") == [1]
         assert max(values(operators, "pgswarm_cluster_term", cluster=CLUSTER)) > term
-        assert values(operators, "pgswarm_cluster_acting", cluster=CLUSTER).count(1) == 1
-        assert set(values(found["pgswarm-router"], "pgswarm_router_primary_known")) == {1}
         memory = {
             job: max(values(found[job], "process_resident_memory_bytes")) / 1e6 for job in found if "haproxy" not in job
         }
@@ -203,6 +201,19 @@ def _everybody(found: dict[str, dict[str, str]]) -> dict[str, dict[str, str]] | 
     return found if there == dict.fromkeys(jobs, 3) else None
 
 
+def _at_rest(found: dict[str, dict[str, str]] | None) -> dict[str, dict[str, str]] | None:
+    """They are asked one after the other: meanwhile another may begin to act, or a router may hear nothing for long."""
+    if found is None:
+        return None
+    acting = values(found["pgswarm-operator"], "pgswarm_cluster_acting", cluster=CLUSTER)
+    known = values(found["pgswarm-router"], "pgswarm_router_primary_known")
+    return found if acting.count(1) == 1 and set(known) == {1} else None
+
+
+def _shows(said: str, words: tuple[str, ...]) -> bool | None:
+    return True if all(word in said for word in words) else None
+
+
 def _every_name_is_there(found: dict[str, dict[str, str]]) -> None:
     """Of the dashboard and the alerts: what is only told in trouble is left to the tests of the catalogue."""
     used = {name for _, expression in expressions() for name in NAME.findall(expression)}
@@ -224,7 +235,8 @@ def _every_name_is_there(found: dict[str, dict[str, str]]) -> None:
 def _read(read: int, enough: Any, seconds: float = 40.0) -> str:
     said, deadline = "", time.monotonic() + seconds
     while not enough(said):
-        assert time.monotonic() < deadline, said[-2000:]
+        if time.monotonic() > deadline:
+            raise Broken(f"not within {seconds:g} s: what a terminal shows; {said[-2000:]}")
         if select.select([read], [], [], 0.2)[0]:
             try:
                 piece = os.read(read, 65536)

@@ -13,7 +13,7 @@ from house import CLUSTER, MEMBERS, Whole, Writing, no_longer
 
 from pgswarm.drill.stage import STACK, wait_for
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
 
 OUTAGE = 5.0
 """Seconds without an acknowledged write that none of this may take, on a busy machine; `make bench` measures them."""

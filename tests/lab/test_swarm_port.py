@@ -6,7 +6,8 @@ import copy
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import anyio
@@ -16,6 +17,7 @@ from pgswarm import settings
 from pgswarm.core.record import Place
 from pgswarm.core.spec import PostgresCluster
 from pgswarm.core.swarmview import Service, SwarmView
+from pgswarm.drill.stage import Broken
 from pgswarm.errors import Again, Conflict, Refused
 from pgswarm.ports.swarm import DockerSwarm
 from pgswarm.ports.swarm_events import CONNECTED, Wake
@@ -68,15 +70,31 @@ def sleeping(spec: Any) -> Any:
 async def seen(
     swarm: DockerSwarm, cluster: str, name: str, condition: Callable[[SwarmView, Service], Any], seconds: float = 30.0
 ) -> tuple[SwarmView, Service]:
-    """The view in which the condition holds for the service."""
+    """The view in which the condition holds for the service. Raises Broken."""
     deadline = time.monotonic() + seconds
     while True:
-        view = await swarm.view(cluster)
-        service = view.service(name)
-        if service is not None and condition(view, service):
-            return view, service
-        assert time.monotonic() < deadline, f"{name}: {view.tasks} {service}"
+        try:
+            view = await swarm.view(cluster)
+        except Again as again:  # as an operator would: no leader at this moment, or a slow one
+            looks = str(again)
+        else:
+            service = view.service(name)
+            if service is not None and condition(view, service):
+                return view, service
+            looks = f"{view.tasks} {service}"
+        if time.monotonic() > deadline:
+            raise Broken(f"not within {seconds:g} s: {name} as it should be; {looks}")
         await anyio.sleep(0.1)
+
+
+@contextmanager
+def within(seconds: float, what: str) -> Iterator[None]:
+    """What is awaited inside is there in time. Raises Broken."""
+    try:
+        with anyio.fail_after(seconds):
+            yield
+    except TimeoutError:
+        raise Broken(f"not within {seconds:g} s: {what}") from None
 
 
 def runs(view: SwarmView, service: Service) -> bool:
@@ -128,7 +146,7 @@ async def test_new_routers_have_no_drift_and_run_where_they_should(
     for spec in specs:
         await swarm.create_service(spec)
     expected = {"node1", "node3"} if isinstance(nodes, list) else {"node1", "node2", "node3"}
-    with anyio.fail_after(30):
+    with within(30, f"routers on {expected}"):
         while True:
             view = await swarm.view(cluster)
             names = {node.id: node.name for node in view.nodes}
@@ -188,7 +206,7 @@ async def test_every_edit_by_hand_is_said_and_can_be_put_back(swarm: DockerSwarm
 
 async def changed(swarm: DockerSwarm, ident: str, edit: Callable[[Any], object]) -> None:
     """Read, edit, write; again while Swarm itself writes to the service (the state of its update)."""
-    with anyio.fail_after(10):
+    with within(30, "a write between those of Swarm"):
         while True:
             raw = await swarm.engine.get(f"/services/{ident}", doing="reading")
             edit(raw["Spec"])
@@ -342,7 +360,7 @@ async def test_changes_wake_the_listener_and_a_new_stream_is_opened(
 
     wakes = swarm.events()
     name = settings.record_name(cluster)
-    with anyio.fail_after(20):
+    with within(20, "the stream, and what woke it"):
         await until(CONNECTED)
         await anyio.to_thread.run_sync(lambda: client.create_config(name, json.dumps({}).encode()))
         await until(Wake(kind="config", action="create", name=name))
@@ -357,9 +375,9 @@ async def test_a_listener_that_is_cancelled_leaves_no_thread_behind(swarm: Docke
     connected = anyio.Event()
     async with anyio.create_task_group() as group:
         group.start_soon(listen)
-        with anyio.fail_after(10):
+        with within(30, "a stream of events"):
             await connected.wait()
         group.cancel_scope.cancel()
-    with anyio.fail_after(15):  # an idle worker thread of anyio ends after ten seconds
+    with within(15, "no thread left behind"):  # an idle worker thread of anyio ends after ten seconds
         while threading.active_count() > before + 1:  # noqa: ASYNC110 (threads tell nobody that they end)
             await anyio.sleep(0.1)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import statistics
+from dataclasses import replace
 
 import pytest
-from house import CLUSTER, Whole
+from house import CLUSTER, Whole, no_longer, stayed, why_primary
 
 from pgswarm.drill.guests import Guests
-from pgswarm.drill.ledger import Ledger
-from pgswarm.drill.stage import Broken, wait_for
+from pgswarm.drill.ledger import Gap, Ledger
+from pgswarm.drill.stage import Broken, Container, wait_for
 
 pytestmark = pytest.mark.lab
 
@@ -19,22 +18,25 @@ ROUNDS = 5
 
 def test_a_switchover_is_a_short_pause_in_which_no_new_connection_fails(whole: Whole) -> None:
     held = {name: _incarnation(whole, name) for name in (whole.primary(), *whole.standbys())}
-    gaps: list[float] = []
-    with whole.writing() as writing, Guests(whole.target) as guests:
+    gaps: list[Gap] = []
+    # Held for long is not turned away: on a starved machine a guest waits rather than give up.
+    patient = replace(whole.target, connect_timeout=60)
+    with whole.writing() as writing, Guests(patient) as guests:
         for _ in range(ROUNDS):
             before, to = whole.primary(), whole.standbys()[0]
             said = whole.stage.pgswarm("switchover", "--to", to, "--timeout", "30", deadline=60)
-            gaps.append(writing.goes_on().seconds)
+            gaps.append(writing.goes_on())
             assert f"switchover to {to}: {before} has promised" in " ".join(said.split())
-            assert whole.primary() == to
+            assert whole.another_primary_than(before) == to
             whole.stage.wait_healthy(CLUSTER, members=3)
             writing.goes_on()
         refused = guests.refused
-    print(f"switchover: {', '.join(f'{gap * 1000:.0f}' for gap in gaps)} ms, median {statistics.median(gaps):.3f} s")
+    gaps.sort(key=lambda gap: gap.seconds)
+    print(f"switchover, the shortest first: {', '.join(f'{gap.seconds * 1000:.0f}' for gap in gaps)} ms")
     assert guests.greeted > 50
     assert not refused, refused[:5]
     assert {name: _incarnation(whole, name) for name in held} == held, "nobody was rewound or made anew"
-    assert statistics.median(gaps) < 2
+    no_longer(gaps[ROUNDS // 2], 2)
 
 
 def test_a_switchover_that_cannot_be_had_is_refused_and_nothing_happens(whole: Whole) -> None:
@@ -44,7 +46,7 @@ def test_a_switchover_that_cannot_be_had_is_refused_and_nothing_happens(whole: W
             with pytest.raises(Broken, match=r"is primary already|there is no member nobody"):
                 whole.stage.pgswarm("switchover", *words)
         assert writing.goes_on().failed == 0
-    assert whole.primary() == before
+    stayed(whole, before)
 
 
 def test_loss_is_accepted_by_name_when_two_of_three_members_are_gone(whole: Whole) -> None:
@@ -64,7 +66,7 @@ def test_loss_is_accepted_by_name_when_two_of_three_members_are_gone(whole: Whol
         words = ["--dead", primary, "--dead", dead, "--yes"]
         said = whole.stage.pgswarm("failover", "--accept-data-loss", *words, deadline=100)
         assert "loss accepted by" in said
-        assert whole.primary() == last
+        assert whole.another_primary_than(primary) == last
         assert not ledger.missing(), "the last one had streamed everything; nothing was lost in fact"
     finally:
         for one in gone:
@@ -77,6 +79,15 @@ def test_loss_is_accepted_by_name_when_two_of_three_members_are_gone(whole: Whol
 
 def _waits_for(whole: Whole, member: str) -> bool:
     return any("no failover" in text and member in text for text in whole.status()["waits"])
+
+
+def _given_up(whole: Whole, primary: Container) -> str:
+    """What a primary that was told to stop says if nobody took over in the time that it has for that."""
+    try:
+        log = whole.stage.docker_all("logs", primary.id, node=primary.node)
+    except Broken:  # Swarm keeps only the newest few containers of a service
+        return ""
+    return next((line for line in log.splitlines() if "no successor after" in line), "")
 
 
 def _incarnation(whole: Whole, member: str) -> str:
@@ -102,11 +113,13 @@ def test_a_primary_that_is_told_to_stop_is_handed_over(whole: Whole, how: str) -
             after = whole.another_primary_than(before, node=other)
             gap = writing.goes_on()
             print(f"{how}: {gap.seconds:.3f} s, {before} to {after}")
-        # Swarm's store says why; the operator that decided may have been drained with the node.
-        events = json.loads(whole.stage.pgswarm("history", "-o", "json", node=other))
-        why = next(one["text"] for one in reversed(events) if one["primary"] == after)
+        why = why_primary(whole, after, node=other)  # not by the one who decided: it may have been drained as well
         words = (f"{before} was told to stop and has promised", f"switchover to {after}: {before} ")
-        assert any(word in why for word in words), f"one that is found lost has promised nothing: {why}"
+        if not any(word in why for word in words):
+            given_up = _given_up(whole, found)
+            if given_up:
+                raise Broken(f"not within the time of a hand-over: a decision of an operator; {given_up}; {why}")
+            pytest.fail(f"one that is found lost has promised nothing: {why}")
     finally:
         if how == "drain":
             whole.stage.docker("node", "update", "--availability", "active", node, node=other)

@@ -94,7 +94,7 @@ HERE: dict[str, Here] = {
     "pgswarm status --watch": Here(says=("Ctrl-C ends",), endless=True),
     "pgswarm status main --watch": Here(says=("Ctrl-C ends",), endless=True),
     "pgswarm explain": Here(says=("copies", "commits", "failover", "if lost", "why not this one?")),
-    "pgswarm doctor": Here(says=("good swarm-quorum", "good application-path", "note backups none configured")),
+    "pgswarm doctor": Here(says=("good swarm-quorum", " application-path ", "note backups none configured")),
     "pgswarm doctor --quiet --strict": Here(code=(0, 1)),
     "pgswarm top": Here(says=("sessions", "costliest statements"), endless=True),
     "pgswarm history": Here(says=("term 1 began: pg-a",)),

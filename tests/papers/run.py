@@ -28,17 +28,20 @@ def folder(path: Path) -> Path:
 
 
 def run(text: str, where: Path, environment: Mapping[str, str], seconds: float = 100) -> CompletedProcess[str]:
-    """Nobody answers a question: standard input is empty."""
-    return subprocess.run(
-        ["bash", "-c", text],
-        cwd=where,
-        env=_with(where, environment),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-        check=False,
-    )
+    """Nobody answers a question: standard input is empty. Raises TimeoutError."""
+    try:
+        return subprocess.run(
+            ["bash", "-c", text],
+            cwd=where,
+            env=_with(where, environment),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise TimeoutError(f"not within {seconds:g} s: the end of {text}") from None
 
 
 def run_until(

@@ -159,7 +159,7 @@ class Ledger:
         while self.acknowledged < goal:
             if time.monotonic() - start > deadline:
                 last = self._failures[-1][1] if self._failures else "no failure either"
-                raise TimeoutError(f"no {count} acknowledged writes within {deadline:.0f} s; last: {last}")
+                raise TimeoutError(f"not within {deadline:.0f} s: {count} acknowledged writes; last: {last}")
             self._must_live()
             self._ended.wait(0.01)
         return time.monotonic() - start
@@ -178,7 +178,7 @@ class Ledger:
                 return
             self._must_live()
             self._ended.wait(0.1)
-        raise TimeoutError(f"writes have not been steady for {span:g} s within {deadline:.0f} s")
+        raise TimeoutError(f"not within {deadline:.0f} s: {span:g} s of writes without a pause over {longest:g} s")
 
     def wait_for_all_writers(self, deadline: float = 60.0) -> None:
         """Wait until each writer has had a new write acknowledged, whichever router it is on. Raises TimeoutError."""
@@ -186,18 +186,22 @@ class Ledger:
         while len(seen := set(self._writer[first:])) < self._writers:
             if time.monotonic() - start > deadline:
                 missing = sorted(set(range(self._writers)) - seen)
-                raise TimeoutError(f"writers {missing} had no write acknowledged within {deadline:.0f} s")
+                raise TimeoutError(f"not within {deadline:.0f} s: a write acknowledged to writers {missing}")
             self._must_live()
             self._ended.wait(0.01)
 
     def missing(self, *, newest: bool = False) -> list[tuple[int, int]]:
-        """Acknowledged rows (writer, number) that the primary does not have; `newest`: of those since the last look."""
+        """Acknowledged rows (writer, number) that the primary does not have; `newest`: of those since the last look.
+
+        Raises TimeoutError if the primary cannot be asked.
+        """
         first, end = (self._checked if newest else 0), len(self._times)
         if first == end:
             return []
         least = min(self._number[first:end])
         query = sql.SQL("SELECT writer, number FROM {} WHERE run = %s AND number >= %s").format(self._table)
-        there, give_up = set[int](), time.monotonic() + 2 * PATIENCE
+        there, deadline = set[int](), 2 * PATIENCE
+        give_up = time.monotonic() + deadline
         while True:
             try:
                 with psycopg.connect(self._target.conninfo()) as connection, connection.cursor("ledger") as rows:
@@ -205,9 +209,9 @@ class Ledger:
                     rows.execute(query, [self._name, least])
                     there.update(number << 8 | writer for writer, number in rows)
                 break
-            except psycopg.OperationalError:  # this connection may be cut by a failover like any other
+            except psycopg.OperationalError as error:  # this connection may be cut by a failover like any other
                 if time.monotonic() > give_up:
-                    raise
+                    raise TimeoutError(f"not within {deadline:.0f} s: the rows that are there; {error}") from error
                 threading.Event().wait(0.5)
         self._checked = end
         pairs = ((self._writer[index], self._number[index]) for index in range(first, end))

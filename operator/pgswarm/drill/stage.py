@@ -381,7 +381,7 @@ def run(command: list[str], *, text: str | None, deadline: float, environment: M
             env={**os.environ, **(environment or {})},
         )
     except subprocess.TimeoutExpired as expired:
-        raise Broken(f"{' '.join(command[:6])}: not done within {deadline:.0f} s") from expired
+        raise Broken(f"not within {deadline:.0f} s: the end of {' '.join(command[:8])}") from expired
     except OSError as error:
         raise Broken(f"{command[0]}: {error.strerror}") from error
     if done.returncode != 0:

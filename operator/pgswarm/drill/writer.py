@@ -88,9 +88,9 @@ def _written(target: Target, table: str, seconds: float, ended: threading.Event)
             over = time.monotonic() - began - seconds
             if over > LONGER or (over > 0 and ledger.gap(time.monotonic() - STEADY).seconds <= HICCUP):
                 break
+        stopped_at = time.time()  # a write that is long in coming back now is no pause of the cluster's
         ledger.stop()
         teller.tell("wrote")
-        stopped_at = time.time()
         missing = ledger.missing()
         _say(Said(drill="end", at=stopped_at, missing=len(missing), text=", ".join(map(str, missing[:5]))))
     return 0

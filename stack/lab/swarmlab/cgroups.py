@@ -24,8 +24,8 @@ from typing import Literal
 from swarmlab import talk
 
 TOP = "pgswarm-lab"
-FREEZE_WITHIN = 10.0  # seconds; a process in an uninterruptible wait delays it
-DIE_WITHIN = 20.0
+FREEZE_WITHIN = 60.0  # seconds; a process in an uninterruptible wait delays it
+DIE_WITHIN = 60.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from swarmlab import cgroups, engine, network, rooms, talk
 from swarmlab.settings import Lab, Node
 
-ENGINE_WITHIN = 60.0  # seconds for a cold start on a loaded machine; two to three are usual
+ENGINE_WITHIN = 180.0  # seconds for a cold start on a loaded machine; two to three are usual
 STOP_WITHIN = 90.0  # for an orderly shutdown: containers may use their stop grace
 
 

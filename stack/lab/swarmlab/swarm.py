@@ -14,7 +14,7 @@ from typing import Any
 from swarmlab import engine, rooms, talk
 from swarmlab.settings import Lab, Node, Shape
 
-SETTLE_WITHIN = 90.0  # seconds; after a restart of all managers Swarm takes up to about 40 to elect
+SETTLE_WITHIN = 240.0  # seconds; after a restart of all managers Swarm takes up to about 40 to elect
 SECOND = 1_000_000_000  # the engine counts nanoseconds
 
 
