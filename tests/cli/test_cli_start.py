@@ -50,7 +50,7 @@ def test_help_costs_a_fraction_of_a_second() -> None:
     ):
         assert f"  {verb} " in ran.stdout
     took = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
-    assert took < 0.3, f"{took:.2f} s of processor time; 0.1 s is usual"
+    assert took < 0.5, f"{took:.2f} s of processor time; 0.1 s is usual"
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ class Server:
         assert row is not None
         return int(row[0])
 
-    def until(self, condition: str, number: int = 1, deadline: float = 10) -> None:
+    def until(self, condition: str, number: int = 1, deadline: float = 30) -> None:
         """Wait until so many sessions of the application are like this."""
         give_up = time.monotonic() + deadline
         while self.count(condition) != number:

@@ -46,14 +46,14 @@ def test_a_router_that_refuses_is_passed_over_at_once(gates: list[Gate]) -> None
     gates[0].fail("greeting")
     port, took = _connect(gates[0].port, gates[1].port)
     assert port == gates[1].port
-    assert took < 1.5
+    assert took < 2, "its time-out was not waited for"
 
 
 def test_a_router_that_says_nothing_costs_two_seconds(gates: list[Gate]) -> None:
     gates[0].fail("silence")
     port, took = _connect(gates[0].port, gates[1].port)
     assert port == gates[1].port
-    assert 1.5 < took < 4
+    assert 1.5 < took < 10
 
 
 def test_a_server_that_is_read_only_is_refused(gates: list[Gate], server: Server) -> None:

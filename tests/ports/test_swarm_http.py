@@ -155,8 +155,8 @@ async def test_a_call_that_is_cancelled_does_not_hold_its_caller(tmp_path: pathl
     with engine(tmp_path) as (port, _):
         started = time.monotonic()
         with anyio.move_on_after(0.1):
-            await port.get("/nodes", timeout=1, doing="listing")
-        assert time.monotonic() - started < 1
+            await port.get("/nodes", timeout=10, doing="listing")
+        assert time.monotonic() - started < 5
 
 
 NOT_A_MANAGER = (

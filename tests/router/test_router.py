@@ -92,7 +92,7 @@ async def test_a_switchover_refuses_no_new_connection_and_cuts_the_old_sessions(
         done.set()
     assert all([await is_cut(session) for session in sessions])
     assert {name for name, _ in answers} == {"pg-1", "pg-2"}
-    assert max(pause for _, pause in answers) < 3
+    assert max(pause for _, pause in answers) < 6
 
 
 async def test_connections_held_by_the_gate_go_through_as_soon_as_a_primary_serves(
@@ -117,7 +117,7 @@ async def test_connections_held_by_the_gate_go_through_as_soon_as_a_primary_serv
         world.members["pg-2"].lead(2)
     pauses = sorted(moment - opened for moment in through)
     print(f"held connections were through after {pauses[25]:.3f} s (median), {pauses[-1]:.3f} s (last)")
-    assert pauses[-1] < 2
+    assert pauses[-1] < 5
 
 
 async def test_an_order_for_a_newer_term_cuts_the_old_primary_at_once_even_if_it_says_it_serves(
@@ -363,7 +363,7 @@ async def test_sigterm_lets_open_sessions_finish_and_ends_with_zero(world: World
     await eventually(is_leaving)
     assert await is_open(session)
     await session.aclose()
-    with anyio.fail_after(10):
+    with anyio.fail_after(20):
         assert await anyio.to_thread.run_sync(router.process.wait) == 0
 
 

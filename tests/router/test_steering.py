@@ -37,7 +37,7 @@ async def test_an_answer_that_nobody_understands_ends_neither_the_agent_nor_hapr
     router = Router("main", tmp_path, 5432)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(router.run, haproxy, finder)
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             while haproxy.asked < 3 or router.report().problem is None:  # noqa: ASYNC110 - the babbler has no bell
                 await anyio.sleep(0.02)
         tasks.cancel_scope.cancel()

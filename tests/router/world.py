@@ -157,7 +157,7 @@ class RouterProcess:
         message = RouterOrderMessage(order=order, contacts=contacts or {}, vouched=vouched)
         return await self.client.send_order(self.address, self.ports["api"], message)
 
-    async def until(self, wanted: Callable[[RouterReport], bool], deadline: float = 10.0) -> RouterReport:
+    async def until(self, wanted: Callable[[RouterReport], bool], deadline: float = 20.0) -> RouterReport:
         """The first report of the stream of which this is true."""
         last: object = None
         with anyio.move_on_after(deadline):
@@ -173,7 +173,7 @@ class RouterProcess:
                     await anyio.sleep(0.05)
         raise AssertionError(f"not within {deadline:g} s; last: {last}")
 
-    async def connect(self, port: str = "write", deadline: float = 10.0) -> tuple[str, SocketStream]:
+    async def connect(self, port: str = "write", deadline: float = 20.0) -> tuple[str, SocketStream]:
         """Connect as a client does: who answered, and the open session."""
         with anyio.fail_after(deadline):
             stream = await anyio.connect_tcp(self.address, self.ports[port])
@@ -291,7 +291,7 @@ def is_running(pid: int) -> bool:
         return False
 
 
-async def eventually(condition: Callable[[], Awaitable[bool]], deadline: float = 5.0) -> None:
+async def eventually(condition: Callable[[], Awaitable[bool]], deadline: float = 20.0) -> None:
     """Wait until this is true."""
     with anyio.fail_after(deadline):
         while not await condition():  # noqa: ASYNC110 - another process, which cannot set our events
