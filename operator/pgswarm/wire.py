@@ -32,6 +32,7 @@ from pydantic import Field, TypeAdapter
 from pgswarm.core.base import Message
 from pgswarm.core.claim import Incarnation
 from pgswarm.core.reports import MemberReport, Report, RouterReport
+from pgswarm.core.wal import Position
 
 MEMBER_PORT = 8009
 ROUTER_PORT = 8010
@@ -86,6 +87,9 @@ class ConsentRequest(Message):
     place: str = Field(default="", description="where that member lives, by the order that the asking primary holds")
     term: int
     primary: Incarnation
+    end: Position | None = Field(
+        default=None, description="how far its log is: whoever may have to succeed it then knows what would be lost"
+    )
 
 
 class Answer(Message):

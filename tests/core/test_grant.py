@@ -15,16 +15,18 @@ from pgswarm.core.grant import (
     Holding,
     Stage,
     asking,
+    consented,
     elsewhere,
     extended,
     given,
     may_lend,
     outlasts,
 )
-from pgswarm.core.memory import Memory
+from pgswarm.core.memory import Consented, Memory
 from pgswarm.core.orders import order_for
 from pgswarm.core.record import Grant
-from pgswarm.core.reports import Data
+from pgswarm.core.reports import Data, Lent
+from pgswarm.core.wal import Position
 from tests.core.builders import record, report
 
 HELD = record("a", 1, sync="", grant=Grant.HELD)
@@ -132,6 +134,26 @@ def test_a_member_lends_to_the_primary_of_the_term_and_not_after_a_higher_promis
 def test_a_member_lends_to_nobody_but_the_primary_it_knows_of_that_term() -> None:
     assert not may_lend(remembering("b"), cluster="main", term=1, primary="c/1").ok
     assert not may_lend(remembering("b"), cluster="other", term=1, primary="a/1").ok
+
+
+def test_a_consent_keeps_the_furthest_word_of_the_primary_and_forgets_that_of_another() -> None:
+    def end(lsn: int, timeline: int = 1) -> Position:
+        return Position(timeline=timeline, lsn=lsn)
+
+    memory = remembering("b")
+    for at, (primary, said, kept) in enumerate(
+        (
+            ("a/1", None, None),
+            ("a/1", end(700), Lent(primary="a/1", end=end(700))),
+            ("a/1", None, Lent(primary="a/1", end=end(700))),
+            ("a/1", end(650), Lent(primary="a/1", end=end(700))),
+            ("a/1", end(600, timeline=2), Lent(primary="a/1", end=end(600, timeline=2))),
+            ("c/1", None, None),
+            ("c/1", end(300), Lent(primary="c/1", end=end(300))),
+        )
+    ):
+        memory = consented(memory, "boot", float(at), primary, said)
+        assert memory.consented == Consented(node_boot="boot", at=float(at), lent=kept)
 
 
 def test_who_has_no_data_or_knows_of_no_term_may_have_lost_what_it_promised_and_lends_to_nobody() -> None:

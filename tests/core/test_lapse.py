@@ -12,7 +12,7 @@ from pgswarm.core.grant import DRIFT, MARGIN, TTL
 from pgswarm.core.lapse import SETTLE, succession
 from pgswarm.core.plan import plan
 from pgswarm.core.record import Grant, Record
-from pgswarm.core.reports import Postgres, Serving
+from pgswarm.core.reports import Lent, Postgres, Serving
 from pgswarm.core.status import status_of
 from pgswarm.core.steps import NOTHING, AskPromise, LookAgain, Plan, SendGrant, SendOrder, WriteRecord
 from pgswarm.core.swarmview import SwarmView, Task
@@ -326,3 +326,40 @@ def test_a_primary_that_was_not_heard_for_long_before_its_last_grant_ended_is_no
     assert written(said) is None
     assert "nobody knows what would be lost" in said.waits[0]
     assert "accept-data-loss" in said.waits[0]
+
+
+def let(member: str, lsn: int, primary: str = "a/1", timeline: int = 1) -> Any:
+    """One that promised, and was told how far this primary was when it let it write on."""
+    return bound(member, lent=Lent(primary=primary, end=Position(timeline=timeline, lsn=lsn)))
+
+
+def test_the_furthest_word_is_held_against_the_limit_whoever_heard_it() -> None:
+    for lsn, decided in ((END + (16 << 20), True), (END + (16 << 20) + 1, False)):
+        for others in ((let("b", lsn), bound("c")), (bound("b"), let("c", lsn)), (let("b", lsn), let("c", END))):
+            said = told(seen(GONE, *others))
+            assert (written(said) is not None) is decided
+    assert "a was at 0/10001F5, b lacks 16777217 bytes" in said.waits[0]
+    far = heard(primary(HELD, task="t1", position=Position(timeline=1, lsn=END + (17 << 20))), ago=4.0)
+    assert written(told(seen(far, let("b", END + 70)))) is None, "and a later word than that"
+
+
+def test_what_the_members_were_told_and_the_winner_lacks_is_in_the_record() -> None:
+    after = written(told(seen(GONE, let("b", END + 70))))
+    assert after is not None
+    assert after.losses[-1].known == 70
+
+
+def test_what_another_primary_said_or_what_is_off_the_line_tells_nothing_of_this_one() -> None:
+    for said in (let("b", END + (17 << 20), primary="c/1"), let("b", END + (17 << 20), timeline=3)):
+        after = written(told(seen(GONE, said)))
+        assert after is not None
+        assert after.losses[-1].known == 0
+
+
+def test_what_the_members_were_told_is_not_enough_for_an_operator_that_never_heard_the_primary() -> None:
+    """Another may have granted since, and died with what it had heard (found by seed 57597)."""
+    said = told(seen(let("b", END), awake_since=NOW - 60.0))
+    assert written(said) is None
+    assert "never heard how far a was" in said.waits[0]
+    long_ago = heard(primary(HELD, task="t1"), ago=120.0)
+    assert written(told(seen(long_ago, let("b", END)))) is None

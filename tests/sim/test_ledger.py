@@ -20,6 +20,8 @@ from pgswarm.sim.play import Play
         (None, UNHEARD + 0.1, False),
         (14.0, 14.0 + UNHEARD - 0.1, True),
         (14.0, 14.0 + UNHEARD + 0.1, False),
+        (14.0, 13.1, True),
+        (14.0, 12.9, False),  # the members were told, and it is not counted
         (lapse.UNHEARD - 1.0, lapse.UNHEARD - 0.1, True),
         (lapse.UNHEARD - 1.0, lapse.UNHEARD + 0.1, False),
     ],
@@ -28,15 +30,17 @@ def test_what_was_written_unheard_may_be_lost_for_one_grant_after_the_last_leave
     play: Play, consented: float | None, told: float, allowed: bool
 ) -> None:
     play.begin(members=3, durability="async", operators=1)
-    before, heard = play.record, play.site.loop.now
+    before, now = play.record, play.site.loop.now
     loss = Loss(term=before.term + 1, member="pg-1", timeline=before.timeline, since=4, known=0)
     after = before.model_copy(update={"term": before.term + 1, "losses": (loss,)})
     losses = play.site.ledger.losses
-    losses.heard, losses.told_at[900] = heard, heard + told
+    losses.heard, losses.told_at[900] = now, now + told
     order = play.agent("pg-1").memory.order
     assert order is not None
+    losses._consented.clear()  # its beginning may have needed one
+    losses._looked.clear()
     if consented is not None:
-        losses.note_consent(order, heard + consented)
+        losses.note_consent(order, now + consented, now + consented - 1.0)
 
     why = losses.judged(before, after, {900: 9})
 

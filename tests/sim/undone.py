@@ -421,6 +421,11 @@ UNDONE = (
         undo=grants_undo.any_lag_is_small, scenario=grants.the_furthest_lacks_more_than_is_allowed,
     ),
     Undone(
+        rule="async: what a primary says when it asks for consent is held against the limit",
+        undo=grants_undo.nobody_is_told_how_far_it_is,
+        scenario=grants.what_the_members_were_told_is_held_against_the_limit, shows="not: somebody is elected",
+    ),
+    Undone(
         rule="async: what a primary said of its log holds, though its agent has lost it",
         undo=grants_undo.the_last_word_is_forgotten, scenario=grants.a_primary_that_comes_back_with_an_empty_disk,
     ),

@@ -17,9 +17,10 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from pgswarm.core.claim import Incarnation
-from pgswarm.core.memory import Memory, Verdict
+from pgswarm.core.memory import Consented, Memory, Verdict
 from pgswarm.core.orders import Order
-from pgswarm.core.reports import Data, MemberReport, RouterReport
+from pgswarm.core.reports import Data, Lent, MemberReport, RouterReport
+from pgswarm.core.wal import Position
 
 TTL = 10.0
 """Seconds for which a grant lets a primary write, counted from when it asked."""
@@ -108,6 +109,16 @@ def extended(holding: Holding, asked_at: float) -> Holding:
     """All other members have consented to an asking of that moment."""
     lent = max(holding.lent, asked_at + TTL)
     return replace(holding, until=max(holding.until, lent), lent=lent)
+
+
+def consented(memory: Memory, node_boot: str, now: float, primary: Incarnation, end: Position | None) -> Memory:
+    """Having let this primary write on: when, and how far its log was by the furthest word that it ever gave here."""
+    lent = memory.consented.lent if memory.consented is not None else None
+    if lent is not None and lent.primary != primary:
+        lent = None
+    if end is not None and (lent is None or lent.end.timeline != end.timeline or lent.end.lsn < end.lsn):
+        lent = Lent(primary=primary, end=end)
+    return memory.model_copy(update={"consented": Consented(node_boot=node_boot, at=now, lent=lent)})
 
 
 def elsewhere(place: str, report: MemberReport | RouterReport | None) -> str:

@@ -7,7 +7,8 @@ gave itself, what an earlier holder of the tenure may have given, and what conse
 than one grant after the last consent of any single member that has since promised the next term.
 
 The winner is the furthest of all members that can be reached, along the lineage. If it is known to be further behind
-than the document allows, there is no failover and a person decides. What it lacks is said in the record for good.
+than the document allows, there is no failover and a person decides. What it lacks is said in the record for good. How
+far the old primary was is known by its own last word: to this operator, or to the members when they let it write on.
 Waiting is no state: each pass works the ends out again from reports, ledger and tenure.
 """
 
@@ -34,7 +35,8 @@ NEVER = float("inf")
 
 UNHEARD = 60.0
 """Seconds between a primary's last word to this operator and the end of its last grant, at most: what it wrote in them
-is in no report, and beyond this nobody can say any more that the limit of the document is kept."""
+is in no report but those of members that let it write on, and beyond this nobody can say any more that the limit of the
+document is kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,16 +168,26 @@ def ended_task(world: World, record: Record) -> Task | None:
 
 
 def known_end(world: World, record: Record) -> Position | None:
-    """How far the primary was, by its own last word; None if this operator never heard of it in this reign.
+    """How far the primary was, by the furthest word of its own; None if this operator never heard it in this reign.
 
     An agent that has lost its volume, or only just begun, says nothing of it any more; its word of before still holds.
+    What it told the members when they let it write on may be newer. That alone is not enough: whoever granted after
+    them may be gone, and with it what it had heard.
     """
     report, last = world.report(record.primary_member), world.last_end
-    position = report.position if report is not None and report.incarnation == record.primary else None
-    if position is None and last is not None and last.incarnation == record.primary:
-        position = last.position
-    if position is None:
+    own = report.position if report is not None and report.incarnation == record.primary else None
+    if own is None and last is not None and last.incarnation == record.primary:
+        own = last.position
+    end = _on_the_line(own, record) if own is not None else None
+    if end is None:
         return None
+    lent = [said.lent for member in record.members if (said := world.report(member)) and said.lent]
+    told = [_on_the_line(one.end, record) for one in lent if one.primary == record.primary]
+    return max([end, *(one for one in told if one is not None)], key=lambda one: one.lsn)
+
+
+def _on_the_line(position: Position, record: Record) -> Position | None:
+    """The same place on the timeline of the reign; None if that has no such place."""
     reign = record.lineage[-1]
     if position.timeline == reign.timeline:
         return position
@@ -183,7 +195,7 @@ def known_end(world: World, record: Record) -> Position | None:
 
 
 def _heard_at(world: World, record: Record) -> float:
-    """When this operator last heard what `known_end` says."""
+    """When this operator last heard the primary's own word of it."""
     seen, last = world.members.get(record.primary_member), world.last_end
     report = seen.report if seen is not None else None
     if report is not None and report.incarnation == record.primary and report.position is not None:

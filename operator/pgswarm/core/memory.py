@@ -15,7 +15,7 @@ from pydantic import Field
 from pgswarm.core.base import Message
 from pgswarm.core.claim import Incarnation
 from pgswarm.core.orders import Circumstances, Order, Settings
-from pgswarm.core.reports import Data
+from pgswarm.core.reports import Data, Lent
 
 
 class Consented(Message):
@@ -23,6 +23,7 @@ class Consented(Message):
 
     node_boot: str
     at: float = Field(description="CLOCK_BOOTTIME, seconds")
+    lent: Lent | None = Field(default=None, description="how far the log of that primary was, if it ever said so")
 
 
 class Memory(Message):

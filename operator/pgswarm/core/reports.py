@@ -133,6 +133,13 @@ class Found(Message):
     logical_slots: tuple[str, ...] = ()
 
 
+class Lent(Message):
+    """What a primary said of itself when this member let it write on without an operator."""
+
+    primary: Incarnation
+    end: Position = Field(description="how far its log was, by its own last look")
+
+
 class MemberReport(Message):
     """What a member agent says of itself; sent whole at every change and as a heartbeat."""
 
@@ -186,6 +193,9 @@ class MemberReport(Message):
     consented: float | None = Field(
         default=None,
         description="when, by that clock, it last let a primary write on without an operator, or may have",
+    )
+    lent: Lent | None = Field(
+        default=None, description="how far a primary was when it did; None: never, or it did not say"
     )
     upstream: Incarnation | None = Field(
         default=None, description="the primary that WAL is being streamed from now; None if no stream is up"

@@ -23,7 +23,7 @@ R = TypeVar("R", MemberReport, RouterReport, OperatorReport)
 
 QUIET = {
     "sequence", "disk_free", "wal_size", "held", "lag", "position", "walsenders", "sessions", "progress", "clock",
-    "consented",
+    "consented", "lent",
 }  # fmt: skip
 """Fields that change all the time and of which a change alone is no reason to think again."""
 

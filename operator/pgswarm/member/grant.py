@@ -132,8 +132,9 @@ async def lent(agent: Agent, request: wire.ConsentRequest) -> wire.Answer:
         verdict = rules.may_lend(
             memory, cluster=request.cluster, term=request.term, primary=request.primary, place=request.place
         )
-        now = Consented(node_boot=agent.leave.node_boot, at=boottime())
-        return verdict, memory.model_copy(update={"consented": now}) if verdict.ok else memory
+        if not verdict.ok:
+            return verdict, memory
+        return verdict, rules.consented(memory, agent.leave.node_boot, boottime(), request.primary, request.end)
 
     verdict = await agent.amend(decide)
     logger.info("asked for consent: {}", verdict.reason)
@@ -286,7 +287,12 @@ async def _consent(agent: Agent, order: Order, member: str, address: str) -> str
     """One member's answer: why not, or empty."""
     config, place = agent.config, order.place_of(member)
     request = wire.ConsentRequest(
-        cluster=config.cluster, member=member, place=place, term=order.term, primary=order.primary
+        cluster=config.cluster,
+        member=member,
+        place=place,
+        term=order.term,
+        primary=order.primary,
+        end=agent.position,
     )
     line = Line(address, config.port, secret(config.secret_file), caller="member")
     body = request.model_dump_json().encode()

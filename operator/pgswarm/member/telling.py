@@ -80,6 +80,7 @@ def report(agent: Agent, now: float, sequence: int) -> MemberReport:
         granted=agent.leave.lets_write(),
         clock=boottime(),
         consented=agent.leave.consented_at(memory.consented),
+        lent=memory.consented.lent if memory.consented else None,
         upstream=agent.upstream.primary if agent.upstream and streaming else None,
         found=agent.seal.found,
         slots=agent.slots,

@@ -10,14 +10,16 @@ Before this: `agent`, which asks here whether an order may be taken. After it: `
 from __future__ import annotations
 
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING
 
 from pgswarm import wire
 from pgswarm.core import grant as rules
-from pgswarm.core.memory import Consented, Memory, Verdict
+from pgswarm.core.memory import Consented, Verdict
 from pgswarm.core.orders import Order
 from pgswarm.core.reports import Postgres as State
 from pgswarm.core.reports import Role
+from pgswarm.core.wal import Position
 from pgswarm.errors import Again, Failure, Refused
 from pgswarm.member.grant import ASKED, EMPTYING, POLL, TICK
 from pgswarm.sim import reigning
@@ -182,9 +184,9 @@ def lend(agent: Agent, request: wire.ConsentRequest) -> Job:
         if request.member != memory.member:
             verdict = Verdict(ok=False, reason=f"this is {memory.member}")
         if verdict.ok:
-            now = Consented(node_boot=_node_boot(agent), at=agent.process.now)
+            now = agent.process.now
             try:
-                yield from agent.save(lent(memory, now))
+                yield from agent.save(rules.consented(memory, _node_boot(agent), now, request.primary, request.end))
             except Refused as refusal:
                 verdict = Verdict(ok=False, reason=refusal.reason)
     finally:
@@ -196,14 +198,11 @@ def lend(agent: Agent, request: wire.ConsentRequest) -> Job:
     return wire.Answer(accepted=verdict.ok, reason=verdict.reason)
 
 
-def lent(memory: Memory, now: Consented) -> Memory:
-    """What is remembered of a consent."""
-    return memory.model_copy(update={"consented": now})
-
-
 def ask_members(agent: Agent, order: Order) -> None:
     """Ask all others at once; only if every one of them consents is anything gained."""
     asked_at, said, others = agent.process.now, dict[str, bool](), must_consent(order)
+    end = told(agent)
+    looked_at = -inf if end is None or agent.seen_at is None else agent.process.world(agent.seen_at)
 
     def hear(member: str, answer: wire.Answer | Failure) -> None:
         if member in said or not agent.process.alive:
@@ -221,7 +220,7 @@ def ask_members(agent: Agent, order: Order) -> None:
         agent.leave.holding = rules.extended(agent.leave.holding, asked_at)
         agent.leave.guard()
         agent.site.count("extended by consent")
-        agent.site.ledger.losses.note_consent(order, agent.process.world(asked_at))
+        agent.site.ledger.losses.note_consent(order, agent.process.world(asked_at), looked_at)
         who = ", ".join(others) or "nobody else has a say, and all"
         agent.site.story(agent.name, f"no operator answers; {who} consent")
         agent.publish()
@@ -235,11 +234,17 @@ def ask_members(agent: Agent, order: Order) -> None:
             place=order.place_of(member),
             term=order.term,
             primary=order.primary,
+            end=end,
         )
         if address is not None:
             agent.site.ask_consent(agent.node, address, request, partial(hear, member))
     if not others:
         conclude()
+
+
+def told(agent: Agent) -> Position | None:
+    """How far the log is, as whoever is asked for consent hears it."""
+    return agent.position
 
 
 def must_consent(order: Order) -> tuple[str, ...]:

@@ -228,10 +228,12 @@ class Ledger:
         if not self.site.edited:
             self.fail(f"S6: service {service} is changed, and nobody asked for it")
 
-    def service_removed(self, service: str) -> None:
-        """S6: only that of a member which has left the place of it, is in no record, and on which nobody counts."""
+    def why_kept(self, service: str) -> str:
+        """S6: only that of a member which has left the place of it, is in no record, and on which nobody counts, may be
+        removed; why this one must not be. Empty if it may."""
         member, record = service.partition("_")[2].partition("#")[0], self.site.record
         if record is None or record.place(member) is not None or record.counts(member):
-            self.fail(f"S6: service {service} is removed, and {member} is wanted")
-        elif all(place.member != member for place in record.departed):
-            self.fail(f"S6: service {service} is removed, and no record says that {member} has left")
+            return f"S6: service {service} is removed, and {member} is wanted"
+        if all(place.member != member for place in record.departed):
+            return f"S6: service {service} is removed, and no record says that {member} has left"
+        return ""

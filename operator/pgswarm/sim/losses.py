@@ -3,8 +3,9 @@
 Everywhere else nothing acknowledged is ever missing. A successor after a grant may be without commits of the reign
 before, if the record says so: no more than `maxLagOnFailover` of what the old primary was known to have, and beyond
 that only what it wrote unheard: for one grant after whoever let it write on last, operator or members, and never
-longer after its last word to the operator than `core/lapse` allows. A person who accepts a loss gives up what only
-those have whom the wish names as dead; and these, should they live, may acknowledge to each other until they are told.
+longer after its last word to the operator than `core/lapse` allows. What it told the members when they let it write on
+is known. A person who accepts a loss gives up what only those have whom the wish names as dead; and these, should they
+live, may acknowledge to each other until they are told.
 
 Log that holds what was lost in this way is kept aside before it is rewound or cloned away.
 """
@@ -36,6 +37,7 @@ class Losses:
         self.told_at: dict[int, float] = {}
         self.heard: float | None = None  # when the operator that writes now had last heard the primary
         self._consented: dict[tuple[int, Incarnation], float] = {}  # when the members last let it write on in this term
+        self._looked: dict[tuple[int, Incarnation], float] = {}  # what it had when, as they were told
         self._given_up: list[tuple[int, frozenset[str]]] = []  # the term that began, and who was named dead
         self._site = site
 
@@ -43,10 +45,14 @@ class Losses:
         """Was this member given up by a person, so that it may acknowledge in its term until it is told?"""
         return any(member in dead and later > term for later, dead in self._given_up)
 
-    def note_consent(self, order: Order, asked_at: float) -> None:
-        """All other members have let this primary write on, asked at `asked_at` by the world's clock."""
+    def note_consent(self, order: Order, asked_at: float, looked_at: float) -> None:
+        """All other members have let this primary write on, asked at `asked_at`, and told what it had at `looked_at`.
+
+        By the world's clock; `looked_at` is minus infinity if it could not tell them. Answers may come out of order.
+        """
         reign = (order.term, order.primary)
-        self._consented[reign] = max(asked_at, self._consented.get(reign, asked_at))  # answers may come out of order
+        for noted, at in ((self._consented, asked_at), (self._looked, looked_at)):
+            noted[reign] = max(at, noted.get(reign, at))
 
     def note_election(self, before: Record, record: Record) -> None:
         """Remember whom a person gave up."""
@@ -89,7 +95,11 @@ class Losses:
             told_at = self.told_at[number]
             if lsn <= loss.since:
                 return f"{number} is before what the record gives up"
-            if lsn > loss.since + loss.known and (self.heard is None or told_at > self._last(before, self.heard)):
+            if lsn <= loss.since + loss.known:
+                continue
+            if told_at < self._looked.get((before.term, before.primary), told_at):
+                return f"{number} was there when the members were told how far the primary was, and is not counted"
+            if self.heard is None or told_at > self._last(before, self.heard):
                 since = "ever" if self.heard is None else f"for {told_at - self.heard:.1f} s"
                 return f"{number} was acknowledged by a primary that the operator had not heard {since}"
         return ""

@@ -58,9 +58,11 @@ class Manager:
         await self._write(f"changing {service_id}", lambda: self._swarm.change_service(service_id, version, spec))
 
     async def remove_service(self, service_id: str) -> None:
+        why = self._site.ledger.why_kept(service_id)  # by what is so when it is asked: that it is done late is Swarm's
+
         def remove() -> None:
-            if self._swarm.spec(service_id):  # judged when it is done, maybe late; one of another id is not touched
-                self._site.ledger.service_removed(service_id)
+            if why and self._swarm.spec(service_id):  # one of another id is not touched
+                self._site.ledger.fail(why)
             self._swarm.remove_service(service_id)
 
         await self._write(f"removing {service_id}", remove)

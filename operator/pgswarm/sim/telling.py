@@ -92,6 +92,7 @@ def words(agent: Agent) -> dict[str, Any]:
         "asks": agent.leave.holding.nonce if agent.leave.asks else "",
         "granted": agent.leave.lets_write(),
         "consented": agent.leave.consented_at(memory.consented),
+        "lent": memory.consented.lent if memory.consented else None,
         "upstream": agent.upstream.primary if agent.upstream and agent.streaming else None,
         "found": agent.volume.found,
         "slots": agent.slots.told,
