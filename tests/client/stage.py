@@ -146,6 +146,8 @@ class Gate:
         self.greeted = 0
         self._faults: list[str] = []
         self._held: list[Callable[[], None]] = []
+        self.parted = threading.Event()
+        """A connection has come to its end, and both sides were told."""
         self._threads: list[threading.Thread] = []
         self._open = True
         self._spawn(self._listen)
@@ -195,18 +197,24 @@ class Gate:
                 self._spawn(self._carry, client, bool(self._due("silence")))
 
     def _carry(self, client: socket.socket, silent: bool) -> None:
-        with contextlib.suppress(OSError), client, socket.create_connection(("127.0.0.1", self._server)) as server:
-            while self._open:
-                for one in select.select([client, server], [], [], 0.05)[0]:
-                    data = one.recv(65536)
-                    if not data:
-                        return
-                    if silent:
-                        continue
-                    if one is server:
-                        client.sendall(data)
-                    elif not self._passes(data, client, server):
-                        return
+        try:
+            with contextlib.suppress(OSError), client, socket.create_connection(("127.0.0.1", self._server)) as server:
+                self._carry_between(client, server, silent)
+        finally:
+            self.parted.set()
+
+    def _carry_between(self, client: socket.socket, server: socket.socket, silent: bool) -> None:
+        while self._open:
+            for one in select.select([client, server], [], [], 0.05)[0]:
+                data = one.recv(65536)
+                if not data:
+                    return
+                if silent:
+                    continue
+                if one is server:
+                    client.sendall(data)
+                elif not self._passes(data, client, server):
+                    return
 
     def _passes(self, data: bytes, client: socket.socket, server: socket.socket) -> bool:
         if b"BEGIN" in data and self._due("begin"):
@@ -217,9 +225,9 @@ class Gate:
                 self.swallowed += 1
                 return False
             if fault == "late":
-                client.close()
                 let_go = threading.Event()
                 self._held.append(let_go.set)
+                client.close()
                 let_go.wait(30)
             self.passed += 1
             server.sendall(data)
@@ -229,6 +237,12 @@ class Gate:
             return True
         server.sendall(data)
         return True
+
+
+def let_go_once_somebody_looks(gate: Gate, server: Server) -> None:
+    """The look of who was cut off waits for the lock of the session whose COMMIT is held."""
+    server.until("wait_event = 'advisory'")
+    gate.let_go()
 
 
 @contextlib.contextmanager

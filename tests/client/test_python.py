@@ -27,7 +27,7 @@ from pgswarm.client import (
     Unavailable,
     Where,
 )
-from tests.client.stage import PASSWORD, Gate, Server
+from tests.client.stage import PASSWORD, Gate, Server, let_go_once_somebody_looks
 
 pytestmark = pytest.mark.postgres
 
@@ -182,8 +182,9 @@ def test_a_backend_killed_while_the_function_thinks_is_seen_before_commit_is_sen
         calls.append(1)
         yield "INSERT INTO ledger VALUES (1)"
         if len(calls) == 1:
+            gate.parted.clear()
             assert server.end_sessions("state = 'idle in transaction'") == 1
-            threading.Event().wait(0.3)  # the server's good-bye is on its way
+            assert gate.parted.wait(20), "the server's good-bye is with the client"
 
     client.run(thinks)
     assert len(calls) == 2
@@ -258,10 +259,11 @@ def test_who_can_look_is_asked_and_nothing_is_done_twice(
 def test_who_looks_waits_for_a_commit_that_is_still_on_its_way(client: Any, gate: Gate, server: Server) -> None:
     """The client is gone when its COMMIT arrives; whoever looked at once would not see it, and do everything twice."""
     gate.fail("late")
-    threading.Timer(1.0, gate.let_go).start()
-    insert, began = Insert(), time.monotonic()
+    looks = threading.Thread(target=let_go_once_somebody_looks, args=(gate, server))
+    looks.start()
+    insert = Insert()
     assert client.run(insert, is_there()) == 1
-    assert time.monotonic() - began > 0.9
+    looks.join()
     assert insert.calls == 1
     assert server.rows("ledger") == [1]
 
@@ -301,7 +303,7 @@ def test_a_look_is_not_believed_before_what_it_saw_is_confirmed(client: Any, ser
     end = threading.Thread(target=server.end_sessions_that_wait)
     end.start()
     with pytest.raises(OutcomeUnknown):
-        client.run(Insert(), is_there(), deadline=2)
+        client.run(Insert(), is_there(), deadline=5)
     end.join()
     assert server.rows("ledger") == [1]
 
@@ -314,7 +316,7 @@ def test_a_repetition_that_finds_its_work_done_is_not_believed_before_that_is_co
     end.start()
     insert = Insert(once=True)
     with pytest.raises(OutcomeUnknown):
-        client.run(insert, idempotent=True, deadline=2)
+        client.run(insert, idempotent=True, deadline=8)
     end.join()
     assert insert.calls == 2, "the second found the row and had nothing to write, and waited nevertheless"
     assert server.rows("ledger") == [1]
@@ -341,10 +343,11 @@ def test_the_deadline_ends_a_query_and_nothing_was_committed(client: Any, server
 
 
 def test_the_deadline_ends_a_commit_that_waits_and_cancels_nothing(client: Any, server: Server) -> None:
+    client.run(is_there())  # connected before the time runs
     server.wait_for_nobody()
     began = time.monotonic()
     with pytest.raises(OutcomeUnknown):
-        client.run(Insert(), deadline=0.5)
+        client.run(Insert(), deadline=3)
     assert time.monotonic() - began < 20
     assert server.rows("ledger") == [], "it still waits: nobody has cancelled it"
     server.setting("RESET synchronous_standby_names")

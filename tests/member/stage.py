@@ -178,7 +178,7 @@ class Member:
         assert response.status_code == 200, response.text
         return MemberReport.model_validate_json(response.content)
 
-    async def until(self, what: str, true: Callable[[MemberReport], Any], deadline: float = 30.0) -> MemberReport:
+    async def until(self, what: str, true: Callable[[MemberReport], Any], deadline: float = 90.0) -> MemberReport:
         """Wait for a report of which this is true."""
         report: MemberReport | None = None
         give_up = time.monotonic() + deadline
@@ -198,10 +198,10 @@ class Member:
     async def until_live(self) -> MemberReport:
         return await self.until("live", lambda report: True)
 
-    async def until_primary(self, deadline: float = 30.0) -> MemberReport:
+    async def until_primary(self, deadline: float = 90.0) -> MemberReport:
         return await self.until("primary", lambda report: report.serving == "primary", deadline)
 
-    async def until_streaming(self, deadline: float = 60.0) -> MemberReport:
+    async def until_streaming(self, deadline: float = 90.0) -> MemberReport:
         return await self.until("streaming", lambda report: report.upstream is not None, deadline)
 
     @asynccontextmanager
@@ -222,7 +222,14 @@ class Member:
                 cursor = await connection.execute(query.encode())
                 return await cursor.fetchall() if cursor.description else []
 
-    async def ended(self, deadline: float = 20.0) -> int:
+    async def until_rows(self, query: str, rows: list[tuple[Any, ...]]) -> None:
+        """Wait until the query gives exactly these: what was received is not replayed at the same instant."""
+        with anyio.fail_after(60):
+            while (found := await self.sql(query)) != rows:
+                assert len(found) <= len(rows), found
+                await anyio.sleep(0.02)
+
+    async def ended(self, deadline: float = 60.0) -> int:
         """The exit code of the agent, once it has ended."""
         assert self.process is not None
         with anyio.fail_after(deadline):

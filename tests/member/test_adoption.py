@@ -287,7 +287,7 @@ async def test_md5_passwords_are_told_until_a_rule_lets_them_in(stage: Stage) ->
     a = stage.member("a")
     ByHand(a.volume).fill()
     await taken(a, stage, record_of(await seen(a)))
-    report = await a.until("told", lambda report: report.problem is not None, 20)
+    report = await a.until("told", lambda report: report.problem is not None)
     assert report.problem is not None
     assert "roles old have md5 passwords" in report.problem.text
     a.root("DROP ROLE old")

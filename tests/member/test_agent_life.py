@@ -44,6 +44,6 @@ async def test_a_standby_is_cloned_and_streams(stage: Stage) -> None:
     await a.sql("CREATE TABLE t (i int); INSERT INTO t VALUES (7)")
     position = (await a.report()).position
     await b.until("caught up", lambda report: report.position and position and report.position.lsn >= position.lsn)
-    assert await b.sql("SELECT * FROM t") == [(7,)]
+    await b.until_rows("SELECT * FROM t", [(7,)])
     assert (await b.call("GET", "/replica")).status_code == 200
     assert (await b.call("GET", "/primary")).status_code == 503

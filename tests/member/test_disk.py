@@ -91,7 +91,7 @@ async def test_a_primary_that_panicked_comes_up_on_its_ballast_reads_and_does_no
         finally:
             a.signal(signal.SIGCONT)
         await a.until("ended", lambda report: report.postgres is Postgres.CRASHED or not report.ballast)
-        await a.until("back", lambda report: report.serving == "primary" and not report.ballast, 40.0)
+        await a.until("back", lambda report: report.serving == "primary" and not report.ballast)
         await a.until("read-only", lambda report: report.problem and "read-only" in report.problem.text)
         assert "PANIC" in a.log
         assert await a.sql("SELECT x FROM t") == [(1,)]
@@ -99,7 +99,7 @@ async def test_a_primary_that_panicked_comes_up_on_its_ballast_reads_and_does_no
         await anyio.sleep(6.0)
         assert a.log.count("PostgreSQL starts") == starts, "it runs, and does not loop"
         foreign.unlink()
-        await a.until("healed", lambda report: report.ballast and report.room is Room.AMPLE, 40.0)
+        await a.until("healed", lambda report: report.ballast and report.room is Room.AMPLE)
         await a.sql("INSERT INTO t VALUES (3)")
 
 
@@ -121,7 +121,7 @@ async def test_a_full_standby_receives_nothing_can_promise_and_comes_back_by_its
             one.unlink()
         record = record.amended("raised", term=2, lineage=(record.lineage[0].model_copy(update={"term": 2}),))
         await stage.give(record, THRIFTY)
-        report = await b.until_streaming(30.0)
+        report = await b.until_streaming()
         await b.until("without a problem", lambda report: not report.problem)
 
 
@@ -139,12 +139,12 @@ async def test_the_slot_of_an_absent_member_is_dropped_before_the_disk_is_full(s
             await a.sql("INSERT INTO t SELECT repeat(md5(i::text), 300) FROM generate_series(1, 1000) i", timeout=30)
             a.root("SELECT pg_logical_emit_message(true, '', repeat('x', 9000000))")
             a.root("CHECKPOINT", timeout=60)
-        await a.until("keeping log for b", holds, 20.0)
-        await a.until("counting its log", lambda report: report.wal_size >= report.held["b"], 20.0)
+        await a.until("keeping log for b", holds)
+        await a.until("counting its log", lambda report: report.wal_size >= report.held["b"])
         foreign = fill(volume, leave=150)
-        report = await a.until("free of it", lambda report: report.room is not Room.AMPLE and not report.held, 40.0)
+        report = await a.until("free of it", lambda report: report.room is not Room.AMPLE and not report.held)
         assert "it holds back" in a.log
-        await a.until("smaller", lambda now: now.wal_size < 100 << 20, 40.0)
+        await a.until("smaller", lambda now: now.wal_size < 100 << 20)
         await a.sql("INSERT INTO t VALUES ('goes on')")
         foreign.unlink()
         b.start()

@@ -77,7 +77,7 @@ async def test_a_hung_postgresql_serves_nobody_and_the_agent_answers_all_the_sam
         except ProcessLookupError:
             continue
     try:
-        await a.until("serving nobody", lambda report: report.serving == "none", 15.0)
+        await a.until("serving nobody", lambda report: report.serving == "none")
         assert (await a.call("GET", "/live")).elapsed.total_seconds() < 2.0
     finally:
         for pid in pids:
@@ -93,22 +93,27 @@ async def test_a_primary_that_hears_nobody_turns_clients_away(stage: Stage) -> N
     record = await stage.begun("a", "b", settings=settings)
     a, b = stage.member("a"), stage.member("b")
     await anyio.sleep(2.0)
-    assert await _primary_status(a) == 200, "a streaming standby is heard"
+    await _until_primary_status(a, 200)  # a streaming standby is heard
     b.kill()
-    with anyio.fail_after(20):
-        while True:
-            if await _primary_status(a) != 200:
-                break
-            await anyio.sleep(0.1)
+    await _until_primary_status(a, 503)
     report = await a.report()
     assert report.postgres is Postgres.RUNNING
-    await a.order(record, stage.contacts, settings)
-    assert await _primary_status(a) == 200, "the operator is heard again"
+    with anyio.fail_after(20):  # the operator is heard again, and for as long as it is
+        while True:
+            await a.order(record, stage.contacts, settings)
+            if await _primary_status(a) == 200:
+                break
 
 
 async def _primary_status(member: Member) -> int:
     async with httpx.AsyncClient(trust_env=False, verify=False) as client:
         return (await client.get(f"http://{member.address}:{member.port}/primary")).status_code
+
+
+async def _until_primary_status(member: Member, wanted: int) -> None:
+    with anyio.fail_after(20):
+        while await _primary_status(member) != wanted:  # noqa: ASYNC110 - another process, which cannot set our events
+            await anyio.sleep(0.05)
 
 
 async def test_a_clone_that_fills_the_disk_says_so_and_leaves_nothing(stage: Stage) -> None:
@@ -127,7 +132,7 @@ async def test_a_clone_that_fills_the_disk_says_so_and_leaves_nothing(stage: Sta
         assert "are missing" in report.problem.text
         assert report.data is Data.NONE, "what does not fit is not begun"
         _system("mount", "-o", "remount,size=400m", str(volume))
-        report = await b.until_streaming(20.0)
+        report = await b.until_streaming()
         assert report.problem is None
         assert report.upstream == record.primary
         await stage.close()

@@ -29,7 +29,7 @@ async def anew(member: Member, record: Record, contacts: dict[str, str], setting
     """Told to start anew the PostgreSQL that runs; the first report of the next one."""
     before = (await member.report()).postmaster
     await told(member, record, contacts, settings, before)
-    return await member.until("another", lambda report: report.postmaster not in ("", before), 15.0)
+    return await member.until("another", lambda report: report.postmaster not in ("", before))
 
 
 async def test_more_connections_go_to_the_standby_first_and_fewer_to_the_primary_first(stage: Stage) -> None:
@@ -90,7 +90,7 @@ async def test_a_standby_that_was_away_while_the_primary_got_more_heals_itself(s
     await a.until("pending", lambda report: report.pending_restart)
     await anew(a, record, contacts, more)
     await a.until_primary()
-    await b.until("started anew", lambda report: report.postmaster.endswith("-2") and report.upstream, 20.0)
+    await b.until("started anew", lambda report: report.postmaster.endswith("-2") and report.upstream)
     assert b.root("SHOW max_connections; SHOW max_wal_senders") == "150\n20"
     assert b.root("SELECT pg_get_wal_replay_pause_state()") == "not paused"
 

@@ -13,7 +13,7 @@ import pytest
 
 from pgswarm.core.claim import Claim, Sync
 from pgswarm.core.reports import Data, Postgres, Role
-from pgswarm.core.wal import lies_on
+from pgswarm.core.wal import lies_on, parse_lsn
 from tests.member.stage import Member, Stage, a_stream, succeed
 
 pytestmark = [pytest.mark.postgres]
@@ -63,8 +63,8 @@ async def test_a_standby_promises_settles_and_is_promoted_quickly(stage: Stage) 
     assert report.position is not None
     assert report.position.timeline == record.timeline == 2
     assert report.reigned == 2
-    assert promise_took < 2.0
-    assert took < 5.0
+    assert promise_took < 5.0
+    assert took < 10.0
 
 
 async def test_a_promotion_that_ends_slowly_serves_only_when_read_write_and_makes_its_checkpoint(stage: Stage) -> None:
@@ -80,7 +80,7 @@ async def test_a_promotion_that_ends_slowly_serves_only_when_read_write_and_make
     await b.until_primary()
     assert b.root("SELECT pg_is_in_recovery()") == "f"
     await b.sql("INSERT INTO t VALUES (0)")
-    with anyio.fail_after(8.0):  # PostgreSQL's own, a spread one, takes half a minute for so many pages
+    with anyio.fail_after(20.0):  # PostgreSQL's own, a spread one, takes half a minute for so many pages
         while True:
             if b.root("SELECT timeline_id FROM pg_control_checkpoint()") == "2":
                 break
@@ -111,7 +111,7 @@ async def test_a_former_primary_that_lost_nothing_follows_as_it_is(stage: Stage)
     assert report.incarnation == before
     await b.sql("INSERT INTO t VALUES (2)")
     await _caught_up(b, a)
-    assert await a.sql("SELECT count(*) FROM t") == [(2,)]
+    await a.until_rows("SELECT count(*) FROM t", [(2,)])
 
 
 async def test_a_former_primary_that_wrote_alone_is_rewound(stage: Stage) -> None:
@@ -147,7 +147,7 @@ async def test_a_former_primary_that_wrote_alone_is_rewound(stage: Stage) -> Non
     # What pg_rewind brought along is not told as received: on a primary at rest that would stay so.
     await b.sql("INSERT INTO t VALUES (3)")
     await _caught_up(b, a)
-    assert await a.sql("SELECT * FROM t ORDER BY i") == [(1,), (2,), (3,)]
+    await a.until_rows("SELECT * FROM t ORDER BY i", [(1,), (2,), (3,)])
 
 
 async def test_a_member_without_the_log_it_needs_is_cloned(stage: Stage) -> None:
@@ -202,7 +202,7 @@ async def test_a_successor_that_waits_for_a_standby_is_armed_before_anybody_come
     assert report.in_force.revision == record.revision
     assert "armed: a commit was seen waiting" in b.log
     await b.sql("INSERT INTO t VALUES (3)")
-    assert await c.sql("SELECT * FROM t ORDER BY i") == [(1,), (3,)]
+    await c.until_rows("SELECT * FROM t ORDER BY i", [(1,), (3,)])
 
 
 async def test_a_promise_waits_until_what_was_received_is_replayed(stage: Stage) -> None:
@@ -212,9 +212,8 @@ async def test_a_promise_waits_until_what_was_received_is_replayed(stage: Stage)
     await _caught_up(a, b)
     b.root("SELECT pg_wal_replay_pause()")
     await a.sql("INSERT INTO t SELECT generate_series(1, 1000)")
-    position = (await a.report()).position
-    assert position is not None
-    await b.until("received", lambda report: report.position and report.position.lsn >= position.lsn)
+    end = parse_lsn(a.root("SELECT pg_current_wal_lsn()"))
+    await b.until("received", lambda report: report.position and report.position.lsn >= end)
     answers = []
 
     async def ask() -> None:
@@ -231,5 +230,5 @@ async def test_a_promise_waits_until_what_was_received_is_replayed(stage: Stage)
         b.root("SELECT pg_wal_replay_resume()")
     assert answers[0].settled
     assert answers[0].position is not None
-    assert answers[0].position.lsn >= position.lsn
+    assert answers[0].position.lsn >= end
     assert report.upstream is None or report.promised == 2

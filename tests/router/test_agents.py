@@ -11,7 +11,7 @@ import pytest
 from pgswarm.core.reports import MemberReport
 from pgswarm.core.sightings import Sighting
 from pgswarm.errors import Refused
-from pgswarm.ports.agents import Closed, Silent, Watch, not_member
+from pgswarm.ports.agents import SILENCE, Closed, Silent, Watch, not_member
 from tests.router.world import CLUSTER, Member, World, a_world
 
 
@@ -80,7 +80,7 @@ async def test_a_killed_process_is_known_to_be_gone_in_milliseconds(
     member.die()
     sighting = await notes.until_connected(False)
     assert sighting.closed_at is not None
-    assert sighting.closed_at - killed_at < 0.3
+    assert sighting.closed_at - killed_at < SILENCE
     assert sighting.report is not None
     assert sighting.is_gone
 

@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -145,10 +146,11 @@ async def test_a_lower_term_is_never_routed_to_again(world: World, router: Route
 async def test_a_primary_that_dies_closes_the_gate_and_its_return_opens_it(world: World, router: RouterProcess) -> None:
     primary = world.members["pg-1"]
     primary.die()
-    await router.until(lambda report: report.primary is None, deadline=2)
+    await router.until(lambda report: report.primary is None)
     status, reason = await router.health()
     assert status == 503
     assert "pg-1" in reason
+    assert "is gone" in reason, "it was not only silent for too long"
     await primary.live(world.group)
     await router.until(lambda report: report.primary == "pg-1/00000001")
     assert (await router.connect())[0] == "pg-1"
@@ -177,8 +179,8 @@ async def test_a_router_that_alone_does_not_hear_the_primary_sends_its_clients_e
     async with await anyio.connect_tcp(router.address, router.ports["write"]) as waiting:
         assert not await is_cut(waiting, within=1.0), "it may come back: a pause is better than an error"
         await router.order(primary, 1, contacts=world.contacts, vouched=1)
-        assert await is_cut(session, within=1.0)
-        assert await is_cut(waiting, within=2.0)
+        assert await is_cut(session)
+        assert await is_cut(waiting, within=10.0)
     await eventually(lambda: is_refused(router))
     status, reason = await router.health()
     assert status == 503
@@ -269,10 +271,14 @@ async def test_what_is_changed_by_hand_is_put_back(world: World, router: RouterP
 
 async def test_sessions_sent_astray_by_hand_are_cut_when_it_is_put_back(world: World, router: RouterProcess) -> None:
     other = world.members["pg-2"]
-    await router.admin(f"set server writers/primary addr {other.address} port {other.postgres_port}")
-    name, session = await router.connect()
-    assert name == "pg-2"
-    assert await is_cut(session)
+    with anyio.fail_after(20):  # it may be put back before anybody comes
+        while True:
+            await router.admin(f"set server writers/primary addr {other.address} port {other.postgres_port}")
+            with suppress(OSError, anyio.EndOfStream, anyio.BrokenResourceError):
+                name, session = await router.connect()
+                if name == "pg-2":
+                    break
+    assert await is_cut(session, within=20)
 
 
 async def test_a_connection_that_waits_too_long_is_closed_and_not_kept_for_ever(world: World) -> None:
@@ -378,11 +384,11 @@ async def test_a_mistake_in_the_environment_is_one_plain_line() -> None:
 async def _settles(router: RouterProcess, name: str) -> bool:
     """Do new writers come to this member, and stay with it?"""
     seen: list[str] = []
-    with anyio.move_on_after(8):
+    with anyio.move_on_after(40):
         while seen[-3:] != [name] * 3:
             try:
-                who, stream = await router.connect(deadline=4)
-            except (OSError, anyio.EndOfStream, TimeoutError):
+                who, stream = await router.connect(deadline=10)
+            except (OSError, anyio.EndOfStream, anyio.BrokenResourceError, TimeoutError):
                 seen.append("nobody")
                 await anyio.sleep(0.05)
                 continue
