@@ -46,10 +46,6 @@ def one_consent_suffices(patch: Patch) -> None:
     patch.put(leave, "must_consent", lambda order: order.peers[:1])
 
 
-def nobody_is_told_how_far_it_is(patch: Patch) -> None:
-    patch.put(leave, "told", lambda agent: None)
-
-
 def who_has_no_data_consents(patch: Patch) -> None:
     real = grant.may_lend
 

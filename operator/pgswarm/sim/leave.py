@@ -19,7 +19,6 @@ from pgswarm.core.memory import Consented, Verdict
 from pgswarm.core.orders import Order
 from pgswarm.core.reports import Postgres as State
 from pgswarm.core.reports import Role
-from pgswarm.core.wal import Position
 from pgswarm.errors import Again, Failure, Refused
 from pgswarm.member.grant import ASKED, EMPTYING, POLL, TICK
 from pgswarm.sim import reigning
@@ -201,7 +200,7 @@ def lend(agent: Agent, request: wire.ConsentRequest) -> Job:
 def ask_members(agent: Agent, order: Order) -> None:
     """Ask all others at once; only if every one of them consents is anything gained."""
     asked_at, said, others = agent.process.now, dict[str, bool](), must_consent(order)
-    end = told(agent)
+    end = agent.position
     looked_at = -inf if end is None or agent.seen_at is None else agent.process.world(agent.seen_at)
 
     def hear(member: str, answer: wire.Answer | Failure) -> None:
@@ -240,11 +239,6 @@ def ask_members(agent: Agent, order: Order) -> None:
             agent.site.ask_consent(agent.node, address, request, partial(hear, member))
     if not others:
         conclude()
-
-
-def told(agent: Agent) -> Position | None:
-    """How far the log is, as whoever is asked for consent hears it."""
-    return agent.position
 
 
 def must_consent(order: Order) -> tuple[str, ...]:

@@ -123,27 +123,6 @@ def the_members_consent(play: Play) -> None:
     play.expect("nothing was lost", not play.site.ledger.losses.lost)
 
 
-def what_the_members_were_told_is_held_against_the_limit(play: Play) -> None:
-    """All operators hang, and the other member lets the primary write on. Its own PostgreSQL hangs too, long after
-    an operator last heard how far the primary was; then the primary's machine is lost. By the operators' own knowledge
-    the other lacks nothing. By what it was told when it consented it lacks more than maxLagOnFailover: nobody is
-    elected; the primary comes back, is granted again and goes on in its term.
-    """
-    _begin(play, lag="10B")
-    for operator in play.site.operators:
-        play.windows.frozen(operator)
-    play.wait(8.0)
-    play.faults.freeze_postgres("pg-2")
-    play.wait(12.0)
-    play.expect("by consent", play.site.seen["extended by consent"])
-    play.faults.power_off(play.node("pg-1"))
-    play.faults.thaw_all()
-    play.never("somebody is elected", lambda: _is_over(play), during=25.0)
-    play.rest()
-    play.expect("it goes on in its own term", (play.primary, play.record.term) == ("pg-1", 1))
-    play.expect("nothing was given up", not play.record.losses)
-
-
 def an_elected_member_that_has_lost_its_volume(play: Play) -> None:
     """The other is elected while the primary's machine is off; then it loses its disk, and with it its promise and that
     it was elected. No operator lives when the old primary comes back, believes that it reigns, and asks it for consent.
