@@ -27,8 +27,10 @@ __all__ = [
     "Whole",
     "Writing",
     "deploy",
+    "incarnation",
     "installed",
     "no_longer",
+    "state",
     "stayed",
     "whole",
     "why_primary",
@@ -100,6 +102,21 @@ def why_primary(whole: Whole, primary: str, node: int | None = None) -> str:
         (str(one["text"]) for one in reversed(events) if (one["kind"], one["primary"]) == ("new primary", primary)),
         "the history does not say why",
     )
+
+
+def state(whole: Whole, member: str) -> str:
+    """What status says of a member, in a word."""
+    return next(str(one["state"]) for one in whole.status()["members"] if one["name"] == member)
+
+
+def incarnation(whole: Whole, member: str) -> str:
+    """What a member's agent remembers as its data's own name."""
+
+    def look() -> str | None:
+        memory = whole.within(whole.stage.container(whole.service(member)), "cat /var/lib/pgswarm/agent/state.json")
+        return str(json.loads(memory)["incarnation"])
+
+    return wait_for(look, f"the memory of {member}", 60)  # after a heal Swarm may just be replacing its container
 
 
 def deploy(stage: LabStage, *files: str) -> None:

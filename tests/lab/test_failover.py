@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
-from house import CLUSTER, Whole, no_longer, stayed
+from house import CLUSTER, Whole, incarnation, no_longer, stayed
 
 from pgswarm.drill.stage import wait_for
 
@@ -107,7 +105,7 @@ def test_a_standby_whose_log_is_gone_is_seeded_anew_by_itself(whole: Whole) -> N
     standby = whole.standbys()[0]
     node = whole.node_of(standby)
     whole.stage.write_document(whole.document(parameters=", max_slot_wal_keep_size: 32MB"))
-    before = _incarnation(whole, standby)
+    before = incarnation(whole, standby)
     with whole.writing() as writing:
         whole.stage.lab("cut", str(node))
         writing.goes_on()
@@ -116,20 +114,11 @@ def test_a_standby_whose_log_is_gone_is_seeded_anew_by_itself(whole: Whole) -> N
             _sql(whole, "CREATE TABLE bulk AS SELECT repeat('x', 500) FROM generate_series(1, 40000); DROP TABLE bulk")
         whole.stage.lab("heal", str(node))
         whole.stage.wait_healthy(CLUSTER, members=3, deadline=300)
-    assert _incarnation(whole, standby) != before
+    assert incarnation(whole, standby) != before
 
 
 def _counted(whole: Whole) -> int:
     return sum(1 for member in whole.status()["members"] if member["counted"])
-
-
-def _incarnation(whole: Whole, member: str) -> str:
-    def look() -> str | None:
-        found = whole.stage.container(whole.service(member))
-        state = whole.stage.docker("exec", found.id, "cat", "/var/lib/pgswarm/agent/state.json", node=found.node)
-        return str(json.loads(state)["incarnation"])
-
-    return wait_for(look, f"the memory of {member}", 60)  # after a heal Swarm may just be replacing its container
 
 
 def _sql(whole: Whole, text: str) -> str:

@@ -6,7 +6,7 @@ import re
 from itertools import pairwise
 
 import pytest
-from house import CLUSTER, Whole, stayed
+from house import CLUSTER, Whole, state, stayed
 
 from pgswarm.drill.stage import Broken, Container, wait_for
 from pgswarm.settings import VOLUME_PATH
@@ -76,7 +76,7 @@ def test_a_primary_that_is_cut_off_acknowledges_nothing_and_rejoins_when_healed(
         healed = whole.stage.docker("info", "--format", "{{.SystemTime}}", node=node).strip()
         whole.stage.lab("heal", str(node))
         whole.stage.wait_healthy(CLUSTER, members=3, deadline=300)
-        wait_for(lambda: True if _state(whole, before) == "streaming" else None, f"{before} to stream", 60)
+        wait_for(lambda: True if state(whole, before) == "streaming" else None, f"{before} to stream", 60)
     _only_one_touched_the_volume(whole, service, node, healed)
 
 
@@ -135,10 +135,6 @@ def _lived(whole: Whole, service: str, node: int, since: str) -> list[str]:
         if running == "true" or ended > since:
             lives.append((began, ident))
     return [ident for _, ident in sorted(lives)]
-
-
-def _state(whole: Whole, member: str) -> str:
-    return next(str(one["state"]) for one in whole.status()["members"] if one["name"] == member)
 
 
 def _is_down(whole: Whole, node: int) -> bool:

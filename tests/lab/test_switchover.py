@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from house import CLUSTER, Whole, no_longer, stayed, why_primary
+from house import CLUSTER, Whole, incarnation, no_longer, stayed, why_primary
 
 from pgswarm.drill.guests import Guests
 from pgswarm.drill.ledger import Gap, Ledger
@@ -17,7 +17,7 @@ ROUNDS = 5
 
 
 def test_a_switchover_is_a_short_pause_in_which_no_new_connection_fails(whole: Whole) -> None:
-    held = {name: _incarnation(whole, name) for name in (whole.primary(), *whole.standbys())}
+    held = {name: incarnation(whole, name) for name in (whole.primary(), *whole.standbys())}
     gaps: list[Gap] = []
     # Held for long is not turned away: on a starved machine a guest waits rather than give up.
     patient = replace(whole.target, connect_timeout=60)
@@ -35,7 +35,7 @@ def test_a_switchover_is_a_short_pause_in_which_no_new_connection_fails(whole: W
     print(f"switchover, the shortest first: {', '.join(f'{gap.seconds * 1000:.0f}' for gap in gaps)} ms")
     assert guests.greeted > 50
     assert not refused, refused[:5]
-    assert {name: _incarnation(whole, name) for name in held} == held, "nobody was rewound or made anew"
+    assert {name: incarnation(whole, name) for name in held} == held, "nobody was rewound or made anew"
     no_longer(gaps[ROUNDS // 2], 2)
 
 
@@ -88,12 +88,6 @@ def _given_up(whole: Whole, primary: Container) -> str:
     except Broken:  # Swarm keeps only the newest few containers of a service
         return ""
     return next((line for line in log.splitlines() if "no successor after" in line), "")
-
-
-def _incarnation(whole: Whole, member: str) -> str:
-    found = whole.stage.container(whole.service(member))
-    script = 'grep -o \'"incarnation": "[^"]*"\' /var/lib/pgswarm/agent/state.json | head -1'
-    return whole.stage.docker("exec", found.id, "sh", "-c", script, node=found.node).strip()
 
 
 @pytest.mark.parametrize("how", ["stop", "update", "drain"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from house import CLUSTER, Whole
+from house import CLUSTER, Whole, incarnation, state
 
 from pgswarm.drill.ledger import Ledger
 from pgswarm.drill.stage import OWNER_SECRET, Broken, wait_for
@@ -21,14 +21,14 @@ def test_a_fenced_member_stays_stopped_whatever_starts_anew_and_is_not_missed(wh
     with whole.writing() as writing:
         said = whole.stage.pgswarm("fence", member, "--why", "a test", "--timeout", "90", deadline=120)
         assert "claim and sync do without it first" in said
-        assert _state(whole, member) == "fenced"
+        assert state(whole, member) == "fenced"
         container = whole.stage.container(whole.service(member))
         assert _postgres_runs(whole, member) is False
         whole.kill(container, *whole.stage.operators()[:1])
 
         def back() -> bool | None:
             again = whole.stage.container(whole.service(member))
-            return True if again.id != container.id and _state(whole, member) == "fenced" else None
+            return True if again.id != container.id and state(whole, member) == "fenced" else None
 
         wait_for(back, f"{member} back, and fenced", 90, lambda: whole.stage.picture(CLUSTER))
         assert _postgres_runs(whole, member) is False
@@ -47,7 +47,7 @@ def test_a_primary_that_is_fenced_hands_over_first(whole: Whole) -> None:
         gap = writing.goes_on()
         print(f"fence of the primary: {gap.seconds:.3f} s")
         assert whole.primary() != before
-        assert _state(whole, before) == "fenced"
+        assert state(whole, before) == "fenced"
         with pytest.raises(Broken, match="is fenced by"):
             whole.stage.pgswarm("switchover", "--to", before)
         whole.stage.pgswarm("unfence", before)
@@ -56,7 +56,7 @@ def test_a_primary_that_is_fenced_hands_over_first(whole: Whole) -> None:
 
 def test_a_member_is_made_anew_by_a_persons_word_while_writers_write(whole: Whole) -> None:
     member = whole.standbys()[0]
-    before = _incarnation(whole, member)
+    before = incarnation(whole, member)
     with whole.writing() as writing:
         with pytest.raises(Broken, match="is primary: `pgswarm switchover` first"):
             whole.stage.pgswarm("reseed", whole.primary())
@@ -65,7 +65,7 @@ def test_a_member_is_made_anew_by_a_persons_word_while_writers_write(whole: Whol
         whole.stage.wait_healthy(CLUSTER, members=3)
         gap = writing.goes_on()
         print(f"reseed of a standby: the longest pause was {gap.seconds:.3f} s")
-    assert _incarnation(whole, member) != before
+    assert incarnation(whole, member) != before
 
 
 def test_a_switchover_that_is_planned_is_done_then_and_one_that_is_cancelled_never(whole: Whole) -> None:
@@ -107,7 +107,7 @@ def test_a_node_under_maintenance_is_left_by_its_primary_and_nobody_there_is_mis
             assert whole.primary() != before
             writing.goes_on()
             whole.stage.docker("node", "update", "--availability", "drain", node)
-            wait_for(lambda: _state(whole, before) == "maintenance" or None, f"{before} is away, and not missed", 60)
+            wait_for(lambda: state(whole, before) == "maintenance" or None, f"{before} is away, and not missed", 60)
     finally:
         whole.stage.docker("node", "update", "--availability", "active", node)
         whole.stage.pgswarm("maintenance", node, "off")
@@ -231,15 +231,6 @@ def _fenced_without_a_problem(whole: Whole) -> bool | None:
     return True if status["fences"] and not any(one["problem"] for one in status["members"]) else None
 
 
-def _state(whole: Whole, member: str) -> str:
-    return next(str(one["state"]) for one in whole.status()["members"] if one["name"] == member)
-
-
 def _postgres_runs(whole: Whole, member: str) -> bool:
     script = "ls /var/lib/pgswarm/pgdata/postmaster.pid 2>/dev/null | wc -l"
     return whole.within(whole.stage.container(whole.service(member)), script).strip() != "0"
-
-
-def _incarnation(whole: Whole, member: str) -> str:
-    script = 'grep -o \'"incarnation": "[^"]*"\' /var/lib/pgswarm/agent/state.json | head -1'
-    return whole.within(whole.stage.container(whole.service(member)), script).strip()

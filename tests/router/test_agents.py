@@ -73,7 +73,7 @@ async def test_every_change_of_a_member_is_heard_at_once(member: Member, watch: 
             await anyio.lowlevel.checkpoint()
 
 
-async def test_a_killed_process_is_known_to_be_gone_in_milliseconds(
+async def test_a_killed_process_is_known_to_be_gone_before_its_silence_could_tell(
     member: Member, watch: Watch[MemberReport], notes: Notes
 ) -> None:
     killed_at = anyio.current_time()

@@ -13,10 +13,9 @@ from pathlib import Path
 import anyio
 import httpx
 import pytest
-from anyio.abc import SocketStream
 
 from pgswarm.core.reports import Postgres, Serving
-from tests.router.world import RouterProcess, World, a_world, eventually, is_cut, is_open, is_running
+from tests.router.world import RouterProcess, World, a_world, eventually, is_cut, is_open, is_running, settles
 
 pytestmark = pytest.mark.haproxy
 
@@ -266,7 +265,7 @@ async def test_what_is_changed_by_hand_is_put_back(world: World, router: RouterP
     other = world.members["pg-2"]
     told = await router.admin(vandalism.format(other=other.address, port=other.postgres_port))
     assert "Unknown" not in told
-    assert await _settles(router, "pg-1")
+    assert await settles(router, "pg-1")
 
 
 async def test_sessions_sent_astray_by_hand_are_cut_when_it_is_put_back(world: World, router: RouterProcess) -> None:
@@ -379,26 +378,3 @@ async def test_a_mistake_in_the_environment_is_one_plain_line() -> None:
     assert ended.returncode == 1
     assert b"PGSWARM_PORT is 'many'; expected a whole number, 1 to 65535" in ended.stderr
     assert b"Traceback" not in ended.stderr
-
-
-async def _settles(router: RouterProcess, name: str) -> bool:
-    """Do new writers come to this member, and stay with it?"""
-    seen: list[str] = []
-    with anyio.move_on_after(40):
-        while seen[-3:] != [name] * 3:
-            try:
-                who, stream = await router.connect(deadline=10)
-            except (OSError, anyio.EndOfStream, anyio.BrokenResourceError, TimeoutError):
-                seen.append("nobody")
-                await anyio.sleep(0.05)
-                continue
-            seen.append(who)
-            await _close(stream)
-            await anyio.sleep(0.7)
-        return True
-    return False
-
-
-async def _close(stream: SocketStream) -> None:
-    with anyio.move_on_after(1):
-        await stream.aclose()

@@ -291,6 +291,29 @@ def is_running(pid: int) -> bool:
         return False
 
 
+async def settles(router: RouterProcess, name: str) -> bool:
+    """Do new writers come to this member, and stay with it?"""
+    seen: list[str] = []
+    with anyio.move_on_after(40):
+        while seen[-3:] != [name] * 3:
+            try:
+                who, stream = await router.connect(deadline=10)
+            except (OSError, anyio.EndOfStream, anyio.BrokenResourceError, TimeoutError):
+                seen.append("nobody")
+                await anyio.sleep(0.05)
+                continue
+            seen.append(who)
+            await _close(stream)
+            await anyio.sleep(0.7)
+        return True
+    return False
+
+
+async def _close(stream: SocketStream) -> None:
+    with anyio.move_on_after(1):
+        await stream.aclose()
+
+
 async def eventually(condition: Callable[[], Awaitable[bool]], deadline: float = 20.0) -> None:
     """Wait until this is true."""
     with anyio.fail_after(deadline):
